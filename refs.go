@@ -48,7 +48,11 @@ func (r Ref) Same(o Ref) bool { return r.Kind == o.Kind && r.ID == o.ID }
 // IsZero reports whether r names nothing.
 func (r Ref) IsZero() bool { return r.Kind == "" && r.ID == "" }
 
-// NodeRef, WorkloadRef and GangRef name a subject without a generation.
-func NodeRef(id NodeID) Ref         { return Ref{Kind: RefNode, ID: string(id)} }
+// NodeRef names a node without a generation.
+func NodeRef(id NodeID) Ref { return Ref{Kind: RefNode, ID: string(id)} }
+
+// WorkloadRef names a workload without a generation.
 func WorkloadRef(id WorkloadID) Ref { return Ref{Kind: RefWorkload, ID: string(id)} }
-func GangRef(id GangID) Ref         { return Ref{Kind: RefGang, ID: string(id)} }
+
+// GangRef names a gang without a generation.
+func GangRef(id GangID) Ref { return Ref{Kind: RefGang, ID: string(id)} }

@@ -1,0 +1,25 @@
+// Tools of the build, pinned apart from what the program itself is made of. Run one with
+//	go tool -modfile=go.tools.mod staticcheck ./...
+module autoheal.dev/autoheal
+
+go 1.26.0
+
+tool (
+	codeberg.org/polyfloyd/go-errorlint
+	go-simpler.org/sloglint/cmd/sloglint
+	honnef.co/go/tools/cmd/staticcheck
+	mvdan.cc/gofumpt
+)
+
+require (
+	codeberg.org/polyfloyd/go-errorlint v1.9.0 // indirect
+	github.com/BurntSushi/toml v1.4.1-0.20240526193622-a339e1f7089c // indirect
+	github.com/ettle/strcase v0.2.0 // indirect
+	go-simpler.org/sloglint v0.12.0 // indirect
+	golang.org/x/exp/typeparams v0.0.0-20231108232855-2478ac86f678 // indirect
+	golang.org/x/mod v0.41.0 // indirect
+	golang.org/x/sync v0.23.0 // indirect
+	golang.org/x/tools v0.51.0 // indirect
+	honnef.co/go/tools v0.8.2 // indirect
+	mvdan.cc/gofumpt v0.12.0 // indirect
+)
