@@ -1,0 +1,9 @@
+// Package place owns the question where a workload can run: an index of free capacity and the searches over it.
+//
+// The engine plans with it and the fleet driver places with it, so that a plan and its execution agree. It is pure: it
+// may import the root package only, is told of nodes and attempts, and never reads a clock, does I/O or changes what it
+// is given. An Index is not safe for concurrent use; its owner serialises.
+//
+// The cost of an update follows the change: nodes are kept in buckets by the model and the number of their free GPUs, in
+// order of free memory, so that Fit looks at nodes that are likely to do and not at all of them.
+package place
