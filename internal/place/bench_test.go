@@ -1,0 +1,100 @@
+package place_test
+
+import (
+	"fmt"
+	"testing"
+
+	"autoheal.dev/autoheal"
+	"autoheal.dev/autoheal/internal/place"
+)
+
+// fleet is n nodes of eight GPUs, nine tenths of them in use.
+func fleet(n int) *place.Index {
+	x := place.New()
+	for i := range n {
+		nd := node(fmt.Sprintf("n%05d", i), 8, []string{"NVIDIA H100", "NVIDIA A100"}[i%2])
+		x.SetNode(nd)
+		if i%10 == 0 {
+			continue
+		}
+		for g := range 8 {
+			w := cheap(fmt.Sprintf("w%d-%d", i, g), g, nd.ID, nd.GPUs[g].UUID)
+			w.Request.MemoryMB = 1000
+			x.SetWorkload(w)
+		}
+	}
+	return x
+}
+
+func benchSizes(b *testing.B, run func(b *testing.B, x *place.Index)) {
+	for _, n := range []int{1000, 10000} {
+		b.Run(fmt.Sprintf("nodes=%d", n), func(b *testing.B) {
+			x := fleet(n)
+			b.ReportAllocs()
+			b.ResetTimer()
+			run(b, x)
+		})
+	}
+}
+
+func BenchmarkFit(b *testing.B) {
+	benchSizes(b, func(b *testing.B, x *place.Index) {
+		r := gpus(2)
+		r.Need.GPUModel, r.Need.MemoryMB = "H100", 4000
+		for b.Loop() {
+			if _, ref := x.Fit(r); ref != nil {
+				b.Fatal(ref.Detail)
+			}
+		}
+	})
+}
+
+func BenchmarkFitRefused(b *testing.B) {
+	benchSizes(b, func(b *testing.B, x *place.Index) {
+		r := gpus(9)
+		for b.Loop() {
+			if _, ref := x.Fit(r); ref == nil {
+				b.Fatal("placed")
+			}
+		}
+	})
+}
+
+func BenchmarkUpdate(b *testing.B) {
+	benchSizes(b, func(b *testing.B, x *place.Index) {
+		w := running("bench", "n00000", "n00000-g0")
+		for b.Loop() {
+			w.State = autoheal.Running
+			x.SetWorkload(w)
+			w.State = autoheal.Failed
+			x.SetWorkload(w)
+		}
+	})
+}
+
+func BenchmarkFitGang(b *testing.B) {
+	benchSizes(b, func(b *testing.B, x *place.Index) {
+		rs := make([]place.Request, 16)
+		for i := range rs {
+			rs[i] = gpus(8)
+			rs[i].Workload = autoheal.WorkloadID(fmt.Sprint("rank-", i))
+		}
+		for b.Loop() {
+			if _, ref := x.FitAll(rs); ref != nil {
+				b.Fatal(ref.Detail)
+			}
+		}
+	})
+}
+
+func BenchmarkVictims(b *testing.B) {
+	benchSizes(b, func(b *testing.B, x *place.Index) {
+		r := urgent(4)
+		r.Need.MemoryMB = 60000 // more than any partly used node has left
+		for b.Loop() {
+			if _, ref := x.Victims(r, 10, anyone); ref != nil {
+				b.Fatal(ref.Detail)
+			}
+		}
+	})
+}
