@@ -10,7 +10,12 @@ type Allowance struct {
 
 // Allowed lists every exception of this repository. An entry that no longer excuses anything is itself a violation, so
 // the list cannot outlive its reasons.
-var Allowed = []Allowance{}
+var Allowed = []Allowance{
+	{
+		Rule: "environment", File: "internal/leakcheck/run.go",
+		Reason: "test support: the mark of a run is an environment variable by its nature, and a part's mark continues the whole's",
+	},
+}
 
 // excuse removes the violations that an allowance names, and adds one for each allowance that is unused or has no reason.
 func excuse(vs []Violation, allowed []Allowance) []Violation {

@@ -60,16 +60,17 @@ var Arrows = []Arrow{
 	{
 		Package: "internal/agent",
 		May: []string{
-			"internal/agent/shim", "internal/openclaw", "internal/signal", "internal/signal/source", "internal/clock",
-			"internal/nodeproto",
+			"internal/agent/cgroup", "internal/agent/shim", "internal/openclaw", "internal/signal", "internal/signal/source",
+			"internal/clock", "internal/nodeproto",
 		},
 		Tests:  []string{"internal/gateway"},
 		Remedy: "an agent runs on a machine that may be cut off: it takes orders over the protocol and decides nothing",
 	},
 	{
-		Package: "internal/agent/shim", May: []string{"internal/clock", "internal/nodeproto"},
+		Package: "internal/agent/shim", May: []string{"internal/agent/cgroup", "internal/clock", "internal/nodeproto"},
 		Remedy: "the shim outlives the agent and must stay small: give it what it needs in its spec file",
 	},
+	{Package: "internal/agent/cgroup", Remedy: keepLeaf},
 	{
 		Package: "internal/gateway", May: []string{"internal/openclaw", "internal/clock"},
 		Remedy: "the gateway is transport; what it carries is opaque to it",
