@@ -24,14 +24,31 @@ type DialFunc func(ctx context.Context, network, addr string) (net.Conn, error)
 // handshakeTimeout bounds dial, challenge and hello together. A gateway that starts up can take seconds to answer.
 const handshakeTimeout = 15 * time.Second
 
+// socket is a WebSocket and the transport below it.
+type socket struct {
+	ws  *websocket.Conn
+	raw net.Conn
+}
+
+// link wraps the socket.
+func (s *socket) link(opts LinkOptions) *Link {
+	opts.Raw = s.raw
+	return NewLink(s.ws, opts)
+}
+
 // dialGateway connects and shakes hands. Build makes the connect parameters for the challenge.
-func dialGateway(ctx context.Context, url string, dial DialFunc, build func(Challenge) *ConnectParams) (*websocket.Conn, Hello, error) {
+func dialGateway(ctx context.Context, url string, dial DialFunc, build func(Challenge) *ConnectParams) (*socket, Hello, error) {
 	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	defer cancel()
 	if dial == nil {
 		dial = (&net.Dialer{}).DialContext
 	}
-	transport := &http.Transport{DialContext: dial}
+	var raw net.Conn
+	transport := &http.Transport{DialContext: func(ctx context.Context, network, addr string) (conn net.Conn, err error) {
+		conn, err = dial(ctx, network, addr)
+		raw = conn // read only after Dial has returned
+		return conn, err
+	}}
 	defer transport.CloseIdleConnections()
 	ws, resp, err := websocket.Dial(ctx, url, &websocket.DialOptions{HTTPClient: &http.Client{Transport: transport}})
 	if err != nil {
@@ -43,7 +60,7 @@ func dialGateway(ctx context.Context, url string, dial DialFunc, build func(Chal
 		_ = ws.CloseNow() // the handshake's error says more
 		return nil, Hello{}, err
 	}
-	return ws, hello, nil
+	return &socket{ws, raw}, hello, nil
 }
 
 // dialError adds what the server answered instead of switching protocols.
@@ -95,7 +112,7 @@ func decodeHello(f Frame) (Hello, error) {
 	if err := json.Unmarshal(f.Payload, &hello); err != nil {
 		return Hello{}, fmt.Errorf("decode hello: %w", err)
 	}
-	if hello.Type != helloType {
+	if hello.Type != HelloType {
 		return Hello{}, fmt.Errorf("decode hello: unexpected type %.40q", hello.Type)
 	}
 	return hello, nil

@@ -41,7 +41,7 @@ const (
 	EventConnected      = "connected"    // local: the connection is up
 	EventDisconnected   = "disconnected" // local: the connection is down
 	EventDropped        = "dropped"      // local: the subscriber was too slow, re-read everything
-	helloType           = "hello-ok"
+	HelloType           = "hello-ok"
 	CloseReasonRestart  = "service restart"
 	CloseReasonReplaced = "replaced by a newer connection of this device"
 )

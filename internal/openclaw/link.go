@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"sync"
 	"time"
 
@@ -20,7 +21,14 @@ type LinkOptions struct {
 	PingEvery    time.Duration // 25 s by default
 	PongTimeout  time.Duration // 25 s by default
 	WriteTimeout time.Duration // of one message; 30 s by default
+
+	// Raw is the transport below the WebSocket. Closing it is the only way to cut a connection without a wait for the
+	// other side, which may be stopped.
+	Raw io.Closer
 }
+
+// closeGrace is how long a closing link waits for the peer's answer.
+const closeGrace = time.Second
 
 func (o LinkOptions) withDefaults() LinkOptions {
 	if o.Clock == nil {
@@ -79,6 +87,8 @@ func (l *Link) Done() <-chan struct{} { return l.ctx.Done() }
 func (l *Link) Run(ctx context.Context, handle func(message []byte)) error {
 	stop := context.AfterFunc(ctx, func() { l.cancel(context.Cause(ctx)) })
 	defer stop()
+	stopCut := context.AfterFunc(l.ctx, l.closeRaw)
+	defer stopCut()
 	var wg sync.WaitGroup
 	wg.Go(l.write)
 	wg.Go(l.keepAlive)
@@ -196,9 +206,7 @@ func (l *Link) write() {
 				return
 			}
 		case closing != nil:
-			// The reader, which still runs, takes the peer's answer. Close gives up after 5 s.
-			_ = l.ws.Close(closing.Code, closing.Reason)
-			l.cancel(*closing)
+			l.closeNicely(closing)
 			return
 		default:
 			select {
@@ -207,6 +215,22 @@ func (l *Link) write() {
 				return
 			}
 		}
+	}
+}
+
+// closeNicely says goodbye; the reader, which still runs, takes the peer's answer.
+func (l *Link) closeNicely(closing *websocket.CloseError) {
+	ctx, cancel := context.WithTimeout(l.ctx, closeGrace)
+	defer cancel()
+	stop := context.AfterFunc(ctx, l.closeRaw)
+	defer stop()
+	_ = l.ws.Close(closing.Code, closing.Reason) // fails when the peer does not answer, which changes nothing
+	l.cancel(*closing)
+}
+
+func (l *Link) closeRaw() {
+	if l.opts.Raw != nil {
+		_ = l.opts.Raw.Close() // it is being cut
 	}
 }
 

@@ -133,11 +133,11 @@ func (c *NodeClient) Run(ctx context.Context) error {
 
 // session is one connection from dial to its end; it calls up once the gateway has said hello.
 func (c *NodeClient) session(ctx context.Context, up func()) error {
-	ws, hello, err := dialGateway(ctx, c.opts.URL, c.opts.Dial, c.connectParams)
+	sock, hello, err := dialGateway(ctx, c.opts.URL, c.opts.Dial, c.connectParams)
 	if err != nil {
 		return err
 	}
-	link := NewLink(ws, c.opts.Link)
+	link := sock.link(c.opts.Link)
 	c.log.Info("connected to gateway", "url", c.opts.URL, "version", hello.Server.Version, "conn", hello.Server.ConnID)
 	up()
 	return link.Run(ctx, func(message []byte) { c.receive(link, message) })

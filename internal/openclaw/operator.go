@@ -88,11 +88,11 @@ func (c *OperatorClient) Run(ctx context.Context) error {
 }
 
 func (c *OperatorClient) session(ctx context.Context, up func()) error {
-	ws, hello, err := dialGateway(ctx, c.opts.URL, c.opts.Dial, c.connectParams)
+	sock, hello, err := dialGateway(ctx, c.opts.URL, c.opts.Dial, c.connectParams)
 	if err != nil {
 		return err
 	}
-	link := NewLink(ws, c.opts.Link)
+	link := sock.link(c.opts.Link)
 	c.mu.Lock()
 	c.link = link
 	c.mu.Unlock()
