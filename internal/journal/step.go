@@ -40,6 +40,9 @@ func (h Head) CheckStep(step []Record) error {
 
 // CheckSnapshot tells why r may not follow h as the snapshot of a compaction.
 func (h Head) CheckSnapshot(r Record) error {
+	if r.Incident != "" {
+		return fmt.Errorf("record %d is a snapshot of one incident", r.Seq)
+	}
 	if r.Type != TypeSnapshot {
 		return fmt.Errorf("record %d of type %s is not a snapshot", r.Seq, r.Type)
 	}
@@ -54,9 +57,6 @@ func (h Head) After(step []Record) Head {
 	last := step[len(step)-1]
 	return Head{Seq: last.Seq, Step: last.Step, Epoch: last.Epoch}
 }
-
-// Known tells whether this program can decode records of type t.
-func Known(t Type) bool { return decoders[t] != nil }
 
 // Life is what the records of one incident say about whether it goes on: fold them in order with Next.
 type Life struct{ opened, ended bool }
