@@ -73,7 +73,8 @@ func intCodec(least, most int) codec[int] {
 		},
 		read: func(r *reader, key string, n *node) (int, bool) {
 			v, err := strconv.Atoi(n.text)
-			if n.shape == isInt && err == nil && v >= least && v <= most {
+			// 010 is eight to some readers and ten to others, so only the plain form is taken.
+			if n.shape == isInt && err == nil && v >= least && v <= most && strconv.Itoa(v) == n.text {
 				return v, true
 			}
 			r.want(n, key, fmt.Sprintf("a whole number from %d to %d", least, most), fmt.Sprintf("for example %d", max(least, min(3, most))))
@@ -204,7 +205,7 @@ var limitCodec = codec[Limit]{
 			{Type: "integer", Minimum: new(float64(0)), Maximum: new(1e6)}, {Type: "string", Pattern: percentRE.String()}}}
 	},
 	read: func(r *reader, key string, n *node) (Limit, bool) {
-		if v, err := strconv.Atoi(n.text); n.shape == isInt && err == nil && v >= 0 && v <= 1_000_000 {
+		if v, err := strconv.Atoi(n.text); n.shape == isInt && err == nil && v >= 0 && v <= 1_000_000 && strconv.Itoa(v) == n.text {
 			return Limit{Count: v}, true
 		}
 		if f, err := parsePercent(n.text); n.shape == isText && err == nil {

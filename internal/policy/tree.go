@@ -13,9 +13,10 @@ import (
 
 // Limits of what is read, so that a hostile or broken file cannot cost more than its size suggests.
 const (
-	maxBytes = 1 << 20
+	maxBytes = 256 << 10
 	maxNodes = 100_000
 	maxDepth = 32
+	maxOpen  = 256 // brackets; the YAML reader's time grows with the square of their depth
 )
 
 type shape string
@@ -51,6 +52,7 @@ type treeBuilder struct {
 	bad     func(line, col int, detail, remedy string)
 	anchors map[string]*node
 	count   int
+	full    bool
 }
 
 // parseTree reads one document; nil means that it is empty or that bad was called.
@@ -61,6 +63,10 @@ func parseTree(data []byte, bad func(line, col int, detail, remedy string)) *nod
 	}
 	if !utf8.Valid(data) {
 		bad(0, 0, "not UTF-8 text", "save the file as UTF-8")
+		return nil
+	}
+	if line, deep := tooManyOpen(data); deep {
+		bad(line, 1, "nested or repeated too much", "write it out flat")
 		return nil
 	}
 	file, err := parseYAML(data)
@@ -84,11 +90,35 @@ func parseTree(data []byte, bad func(line, col int, detail, remedy string)) *nod
 			root = b.build(doc.Body, 0)
 			continue
 		}
-		line, col := position(doc.Body.GetToken())
-		bad(line, col, "a second document", "keep one document: remove the line --- before this one")
+		line, col := position(startOf(doc.Body))
+		if doc.Start != nil {
+			line, col = position(doc.Start)
+		}
+		bad(line, col, "a second document", "keep one document: remove the line --- here")
 		break
 	}
 	return root
+}
+
+// tooManyOpen reports the line on which more than maxOpen brackets are open. It also counts those in quotes and comments,
+// of which no real file has so many more opening than closing ones.
+func tooManyOpen(data []byte) (line int, deep bool) {
+	open := 0
+	line = 1
+	for _, c := range data {
+		switch c {
+		case '[', '{':
+			open++
+		case ']', '}':
+			open = max(0, open-1)
+		case '\n':
+			line++
+		}
+		if open > maxOpen {
+			return line, true
+		}
+	}
+	return 0, false
 }
 
 // parseYAML calls the parser; a panic inside it is the parser's fault and becomes an error of this input.
@@ -116,14 +146,24 @@ func position(t *token.Token) (line, col int) {
 	return t.Position.Line, t.Position.Column
 }
 
+// startOf returns the token that people see first; for a block map the parser would name its first colon.
+func startOf(n ast.Node) *token.Token {
+	switch n := n.(type) {
+	case *ast.MappingNode:
+		if !n.IsFlowStyle && len(n.Values) > 0 {
+			return n.Values[0].Key.GetToken()
+		}
+	case *ast.MappingValueNode:
+		return n.Key.GetToken()
+	}
+	return n.GetToken()
+}
+
 func (b *treeBuilder) build(n ast.Node, depth int) *node {
-	line, col := position(n.GetToken())
+	line, col := position(startOf(n))
 	out := &node{shape: isNull, line: line, col: col}
 	if b.count++; b.count > maxNodes || depth > maxDepth {
-		if b.count <= maxNodes+1 || depth > maxDepth {
-			b.bad(line, col, "nested or repeated too much", "write it out flat, with fewer aliases")
-			b.count = maxNodes + 1
-		}
+		b.tooMuch(line, col)
 		return out
 	}
 	switch n := n.(type) {
@@ -178,8 +218,11 @@ func (b *treeBuilder) alias(n *ast.AliasNode, line, col int) *node {
 		b.bad(line, col, fmt.Sprintf("*%s stands for nothing", name), fmt.Sprintf("define &%s above", name))
 		return &node{shape: isNull, line: line, col: col}
 	}
+	if b.full {
+		return &node{shape: isNull, line: line, col: col}
+	}
 	if b.count += v.size(maxNodes); b.count > maxNodes {
-		b.bad(line, col, "nested or repeated too much", "write it out flat, with fewer aliases")
+		b.tooMuch(line, col)
 		return &node{shape: isNull, line: line, col: col}
 	}
 	c := *v
@@ -187,6 +230,15 @@ func (b *treeBuilder) alias(n *ast.AliasNode, line, col int) *node {
 	return &c
 }
 
+// tooMuch says once that a limit was reached.
+func (b *treeBuilder) tooMuch(line, col int) {
+	if !b.full {
+		b.full = true
+		b.bad(line, col, "nested or repeated too much", "write it out flat, with fewer aliases")
+	}
+}
+
+// size counts the nodes below and including n, and stops counting above limit.
 func (n *node) size(limit int) int {
 	total := 1
 	for _, e := range n.entries {

@@ -139,6 +139,15 @@ func (l Limit) Of(whole, least int) int {
 	return max(n, least)
 }
 
+// AtOnce returns how many of whole may be touched at the same time.
+func (b Budget) AtOnce(whole int) int { return b.Concurrent.Of(whole, b.Min) }
+
+// InHour returns how many of whole may be touched in an hour: at least twice the least at once (behaviour D4).
+func (b Budget) InHour(whole int) int { return b.PerHour.Of(whole, 2*b.Min) }
+
+// InDomain returns how many of a failure domain of that size may be touched at the same time.
+func (b Budget) InDomain(size int) int { return b.PerDomain.Of(size, b.Min) }
+
 var occurrencesRE = regexp.MustCompile(`^([0-9]{1,6}) +in +(\S+)$`)
 
 // parseOccurrences reads "3 in 1h".
