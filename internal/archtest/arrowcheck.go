@@ -63,7 +63,7 @@ func mayImport(a Arrow, test bool, to string) bool {
 func allowedOf(a Arrow, test bool) []string {
 	out := slices.Clone(a.May)
 	if test {
-		out = append(append(out, a.Tests...), testSupport...)
+		out = append(append(append(out, a.Tests...), testSupport...), "internal/clock")
 	}
 	slices.Sort(out)
 	return slices.Compact(out)

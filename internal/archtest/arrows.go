@@ -17,8 +17,10 @@ type Arrow struct {
 	Remedy string
 }
 
-// testSupport may be imported by the tests of every package.
-var testSupport = []string{"internal/clock", "internal/leakcheck"}
+// testSupport may be imported by the tests of every package, and by the code of none.
+var testSupport = []string{
+	"internal/driver/drivertest", "internal/journal/journaltest", "internal/leakcheck", "internal/store/storetest",
+}
 
 const (
 	passValue    = "have the caller pass the value in; what decides is handed data and times, never a source of them"
@@ -82,15 +84,13 @@ var Arrows = []Arrow{
 		May: []string{
 			"internal/openclaw", "internal/place", "internal/store", "internal/clock", "internal/nodeproto",
 		},
-		Tests:  []string{"internal/driver/drivertest", "internal/gateway", "internal/agent", "internal/agent/shim"},
+		Tests:  []string{"internal/gateway", "internal/agent", "internal/agent/shim"},
 		Remedy: "a driver implements the port and knows neither the engine nor another driver",
 	},
 	{
 		Package: "internal/driver/kube", May: []string{"internal/signal", "internal/journal", "internal/clock"},
-		Tests:  []string{"internal/driver/drivertest"},
 		Remedy: "a driver implements the port and knows neither the engine nor another driver",
 	},
-	{Package: "internal/driver/drivertest", May: []string{"internal/clock"}, Remedy: throughPort},
 
 	// What people and programs call.
 	{
@@ -109,7 +109,6 @@ var Arrows = []Arrow{
 		May: []string{
 			"internal/heal", "internal/policy", "internal/place", "internal/journal", "internal/clock",
 		},
-		Tests:  []string{"internal/driver/drivertest"},
 		Remedy: "the simulator runs the engine against its own world and touches nothing real",
 	},
 	{
@@ -120,6 +119,9 @@ var Arrows = []Arrow{
 	{Package: "cmd/autoheal", All: true},
 
 	// Test support.
+	{Package: "internal/driver/drivertest", May: []string{"internal/clock"}, Remedy: throughPort},
+	{Package: "internal/journal/journaltest", May: []string{"internal/journal"}, Remedy: keepLeaf},
+	{Package: "internal/store/storetest", May: []string{"internal/store"}, Remedy: keepLeaf},
 	{Package: "internal/leakcheck", May: []string{"internal/clock"}, NoRoot: true, Remedy: keepLeaf},
 	{Package: "internal/archtest", NoRoot: true, Remedy: keepLeaf},
 }
@@ -131,6 +133,11 @@ var Never = []struct {
 	From, To []string
 	Why      string
 }{
+	{
+		[]string{"cmd"},
+		append([]string{"internal/archtest"}, testSupport...),
+		"test support has no place in the product's binary",
+	},
 	{
 		[]string{"internal/driver"},
 		[]string{"internal/heal"},
