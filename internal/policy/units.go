@@ -189,7 +189,10 @@ func (b Backoff) Wait(n int) time.Duration {
 	for i := 1; i < n && w < limit && b.Factor > 1 && w > 0; i++ {
 		w *= b.Factor
 	}
-	return time.Duration(min(w, limit))
+	if w >= limit { // also keeps a Max that a float cannot hold exact
+		return b.Max
+	}
+	return time.Duration(w)
 }
 
 // String returns the word that b stands for, or the map that says all of it.
