@@ -48,7 +48,7 @@ func (p *Policy) checkFence(add addProblem) {
 	}
 	if w := p.PollWait(); w > f.SelfStop/4 {
 		add(fmt.Sprintf("a poll that waits probeInterval %s is more than a quarter of selfStop %s: a few lost answers would stop workloads", FormatDuration(w), FormatDuration(f.SelfStop)),
-			fmt.Sprintf("set autoHeal.node.probeInterval to at most %s, or autoHeal.fence.selfStop to at least %s", FormatDuration(f.SelfStop/4), FormatDuration(4*w)), keyInterval, keySelfStop)
+			fmt.Sprintf("set autoHeal.node.probeInterval to at most %s, or autoHeal.fence.selfStop to at least %s", atMost(f.SelfStop/4), FormatDuration(4*w)), keyInterval, keySelfStop)
 	}
 }
 
@@ -60,13 +60,13 @@ func (p *Policy) checkProbes(add addProblem) {
 	}
 	if 3*n.ProbeInterval > n.OfflineGracePeriod {
 		add(fmt.Sprintf("three probes of %s take longer than the grace %s: one lost answer could take a node down", FormatDuration(n.ProbeInterval), FormatDuration(n.OfflineGracePeriod)),
-			fmt.Sprintf("set autoHeal.node.offlineGracePeriod to at least %s, or autoHeal.node.probeInterval to at most %s", FormatDuration(3*n.ProbeInterval), FormatDuration(n.OfflineGracePeriod/3)),
+			fmt.Sprintf("set autoHeal.node.offlineGracePeriod to at least %s, or autoHeal.node.probeInterval to at most %s", FormatDuration(3*n.ProbeInterval), atMost(n.OfflineGracePeriod/3)),
 			keyGrace, keyInterval)
 	}
 	class, least := p.smallestObjective()
 	if 3*n.ProbeInterval > least/2 {
 		add(fmt.Sprintf("three probes of %s take longer than half the objective %s of class %s", FormatDuration(n.ProbeInterval), FormatDuration(least), class),
-			fmt.Sprintf("set autoHeal.node.probeInterval to at most %s, or the objective to at least %s", FormatDuration(least/6), FormatDuration(6*n.ProbeInterval)),
+			fmt.Sprintf("set autoHeal.node.probeInterval to at most %s, or the objective to at least %s", atMost(least/6), FormatDuration(6*n.ProbeInterval)),
 			keyObjective(class), keyInterval)
 	}
 	if n.Settle >= n.OfflineGracePeriod/2 {
@@ -74,6 +74,9 @@ func (p *Policy) checkProbes(add addProblem) {
 			fmt.Sprintf("set autoHeal.node.settle below %s", FormatDuration(n.OfflineGracePeriod/2)), keySettle, keyGrace)
 	}
 }
+
+// atMost writes an upper bound rounded down to what people write.
+func atMost(d time.Duration) string { return FormatDuration(d.Truncate(time.Millisecond)) }
 
 func (p *Policy) smallestObjective() (autoheal.Class, time.Duration) {
 	class, least := autoheal.Critical, p.Classes[autoheal.Critical].Objective

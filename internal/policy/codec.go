@@ -239,7 +239,11 @@ func textCodec(name string, check func(string) (detail, remedy string)) codec[st
 		name: name, write: quote, schema: typed("string"), raw: true,
 		read: func(r *reader, key string, n *node) (string, bool) {
 			if n.shape != isText {
-				r.want(n, key, name, "put it in quotes")
+				remedy := "put it in quotes"
+				if n.shape == isNull {
+					remedy = `write "" for none`
+				}
+				r.want(n, key, name, remedy)
 				return "", false
 			}
 			if strings.ContainsFunc(n.text, func(c rune) bool { return c < ' ' || c == 0x7f || c == 0xfeff || c == 0xfffe || c == 0xffff }) {

@@ -16,8 +16,8 @@ import (
 
 // listCodec reads a list of what item reads. An empty list is nil, so that equal policies compare equal.
 func listCodec[T any](item codec[T]) codec[[]T] {
-	show := item.show
-	if show == nil {
+	show, secret := item.show, item.show != nil
+	if !secret {
 		show = item.write
 	}
 	return codec[[]T]{
@@ -28,6 +28,9 @@ func listCodec[T any](item codec[T]) codec[[]T] {
 				return nil, true
 			}
 			if n.shape != isList {
+				if secret { // what stands here must not get into a log
+					n = &node{shape: n.shape, text: "…", line: n.line, col: n.col}
+				}
 				r.want(n, key, "a list", "write [a, b], or one entry a line after a dash")
 				return nil, false
 			}

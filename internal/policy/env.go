@@ -13,6 +13,7 @@ const EnvPrefix = "AUTOHEAL_"
 // workloads, so that a healer started inside one does not trip over them.
 var reservedEnv = []string{
 	"AUTOHEAL_SERVER", "AUTOHEAL_DATA", "AUTOHEAL_CONFIG", "AUTOHEAL_TOKEN", "AUTOHEAL_CRASH_AT", "AUTOHEAL_TEST_RUN",
+	"AUTOHEAL_LEAK_DIR", "AUTOHEAL_LEAK_RUN",
 	"AUTOHEAL_GENERATION", "AUTOHEAL_ATTEMPT", "AUTOHEAL_WORKLOAD", "AUTOHEAL_WORKLOAD_ID", "AUTOHEAL_WORKLOAD_NAME",
 	"AUTOHEAL_NODE", "AUTOHEAL_NODE_ID", "AUTOHEAL_NODE_NAME", "AUTOHEAL_GANG", "AUTOHEAL_GANG_SIZE", "AUTOHEAL_RANK",
 	"AUTOHEAL_GPUS", "AUTOHEAL_CLUSTER",
@@ -45,10 +46,17 @@ func (r *reader) environment(env map[string]string) {
 // looksLikeSetting reports whether a variable was probably meant as a setting: it begins like a section, or it is
 // nearly the name of one. Others may belong to somebody else's program.
 func looksLikeSetting(name string, known []string) (remedy string, ok bool) {
-	if n, near := nearest(name, known); near {
-		return "did you mean " + n + "?", true
+	if twice, ok := strings.CutPrefix(name, EnvPrefix+EnvPrefix); ok {
+		name = EnvPrefix + twice // the section autoHeal is in the prefix already
 	}
 	rest := strings.TrimPrefix(name, EnvPrefix)
+	bare := make([]string, len(known)) // the prefix is alike in all and would make any two names near
+	for i, k := range known {
+		bare[i] = strings.TrimPrefix(k, EnvPrefix)
+	}
+	if n, near := nearest(rest, bare); near {
+		return "did you mean " + EnvPrefix + n + "?", true
+	}
 	for _, section := range append(children("autoHeal"), children("")...) {
 		prefix := strings.TrimPrefix(envName(section), EnvPrefix) + "_"
 		if strings.HasPrefix(rest, prefix) {

@@ -216,6 +216,10 @@ func (r *reader) flags(flags map[string]string) {
 			r.origins[f.key] = origin{from: OriginFlag}
 			continue
 		}
+		if below := children(key); len(below) > 0 {
+			r.report(0, 0, key, "a section has no value", "set one of its keys: "+strings.Join(below, ", "))
+			continue
+		}
 		r.report(0, 0, key, "unknown key", suggest(key, keys(), "autoheal config show lists all keys"))
 	}
 }

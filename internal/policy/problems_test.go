@@ -100,8 +100,8 @@ func TestChecksAcrossSettings(t *testing.T) {
 		{"fence by margin", "autoHeal: {fence: {margin: 30s}}", "c.yaml:1:20: autoHeal.fence.margin: selfStop 1m + margin 30s is not less than wait 1m30s: a new copy could start before the old one has stopped (set autoHeal.fence.wait above 1m30s)"},
 		{"poll", "autoHeal: {fence: {selfStop: 16s}}", "c.yaml:1:20: autoHeal.fence.selfStop: a poll that waits probeInterval 5s is more than a quarter of selfStop 16s: a few lost answers would stop workloads (set autoHeal.node.probeInterval to at most 4s, or autoHeal.fence.selfStop to at least 20s)"},
 		{"probe timeout", "autoHeal: {node: {probeTimeout: 5s}}", "c.yaml:1:19: autoHeal.node.probeTimeout: probeTimeout 5s is not less than probeInterval 5s: probes would pile up (set autoHeal.node.probeTimeout below 5s)"},
-		{"probes in the grace", "autoHeal: {node: {offlineGracePeriod: 14s}}", "c.yaml:1:19: autoHeal.node.offlineGracePeriod: three probes of 5s take longer than the grace 14s: one lost answer could take a node down (set autoHeal.node.offlineGracePeriod to at least 15s, or autoHeal.node.probeInterval to at most 4.666666666s)"},
-		{"probes in the objective", "autoHeal: {classes: {critical: {objective: 29s}}}", "c.yaml:1:33: autoHeal.classes.critical.objective: three probes of 5s take longer than half the objective 29s of class critical (set autoHeal.node.probeInterval to at most 4.833333333s, or the objective to at least 30s)"},
+		{"probes in the grace", "autoHeal: {node: {offlineGracePeriod: 14s}}", "c.yaml:1:19: autoHeal.node.offlineGracePeriod: three probes of 5s take longer than the grace 14s: one lost answer could take a node down (set autoHeal.node.offlineGracePeriod to at least 15s, or autoHeal.node.probeInterval to at most 4.666s)"},
+		{"probes in the objective", "autoHeal: {classes: {critical: {objective: 29s}}}", "c.yaml:1:33: autoHeal.classes.critical.objective: three probes of 5s take longer than half the objective 29s of class critical (set autoHeal.node.probeInterval to at most 4.833s, or the objective to at least 30s)"},
 		{"objective and grace", "autoHeal: {node: {offlineGracePeriod: 5m}}", "c.yaml:1:19: autoHeal.node.offlineGracePeriod: the objective 5m of class high cannot be met: max(grace 5m, fence wait 1m30s) + 10s to start = 5m10s (set autoHeal.classes.high.objective to at least 5m10s, or shorten autoHeal.node.offlineGracePeriod and autoHeal.fence.wait to at most 4m50s)"},
 		{"objective and fence", "autoHeal: {fence: {wait: 6m}}", "c.yaml:1:20: autoHeal.fence.wait: the objective 5m of class high cannot be met: max(grace 2m, fence wait 6m) + 10s to start = 6m10s (set autoHeal.classes.high.objective to at least 6m10s, or shorten autoHeal.node.offlineGracePeriod and autoHeal.fence.wait to at most 4m50s)"},
 		{"settle", "autoHeal: {node: {settle: 1m}}", "c.yaml:1:19: autoHeal.node.settle: settle 1m is not less than half the grace 2m (set autoHeal.node.settle below 1m)"},
@@ -146,6 +146,32 @@ func TestAllProblemsAtOnce(t *testing.T) {
 		if !strings.HasPrefix(lines[i], want[i]) {
 			t.Errorf("problem %d:\n got %s\nwant %s…", i, lines[i], want[i])
 		}
+	}
+}
+
+// TestRemediesOutsideTheFile: names that are nearly right are recognised, and no secret gets into a message.
+func TestRemediesOutsideTheFile(t *testing.T) {
+	got := problems(t, Source{
+		Data: []byte("autoHeal: {signals: {xid: {31: restart}}}\nstate: {dir: ~}\n"),
+		Env: map[string]string{
+			"AUTOHEAL_NODE_SETTLE": "", "AUTOHEAL_ALERTS_RECEIVERS": "slack://hunter2@C1", "AUTOHEAL_WORKLOAD_FOO_BAR": "1",
+			"AUTOHEAL_ENABLE": "true", "AUTOHEAL_AUTO_CORDON": "true", "AUTOHEAL_AUTOHEAL_SHADOW": "1",
+		},
+		Flags: map[string]string{"node.settle": "2s", "autoHeal.node": "{}", "x": "y"},
+	})
+	want := `config:1:32: autoHeal.signals.xid.31: want one of restart_app, reset_gpu, reboot_node, replace_hw, increase_memory, reduce_gpu_memory, check_network, free_disk, fix_code, contact_support, none, got "restart" (did you mean restart_app?)
+config:2:14: state.dir: want path, got nothing (write "" for none)
+env: AUTOHEAL_ALERTS_RECEIVERS: want a list, got "…" (write [a, b], or one entry a line after a dash)
+env: AUTOHEAL_AUTOHEAL_SHADOW: no such setting (did you mean AUTOHEAL_SHADOW?)
+env: AUTOHEAL_AUTO_CORDON: no such setting (did you mean AUTOHEAL_NODE_AUTO_CORDON?)
+env: AUTOHEAL_ENABLE: no such setting (did you mean AUTOHEAL_ENABLED?)
+env: AUTOHEAL_NODE_SETTLE: want a duration, got nothing (for example 90s, 5m, 1h30m or 7d)
+env: AUTOHEAL_WORKLOAD_FOO_BAR: no such setting (unset it, or see autoheal config show for the keys of workload)
+flag: autoHeal.node: a section has no value (set one of its keys: offlineGracePeriod, autoCordon, autoMigrate, probeInterval, probeTimeout, settle, earlyMove, hedge, returnDwell, returnTest)
+flag: node.settle: unknown key (did you mean autoHeal.node.settle?)
+flag: x: unknown key (autoheal config show lists all keys)`
+	if got != want {
+		t.Errorf("got:\n%s\nwant:\n%s", got, want)
 	}
 }
 

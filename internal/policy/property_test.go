@@ -206,3 +206,79 @@ func FuzzLoad(f *testing.F) {
 		}
 	})
 }
+
+func drawAny(t *rapid.T, depth int) any {
+	kinds := 7
+	if depth == 0 {
+		kinds = 5
+	}
+	switch rapid.IntRange(0, kinds-1).Draw(t, "kind") {
+	case 0:
+		return drawText(t)
+	case 1:
+		return rapid.Int64().Draw(t, "int")
+	case 2:
+		return rapid.Bool().Draw(t, "bool")
+	case 3:
+		return nil
+	case 4:
+		return rapid.Float64Range(-1e12, 1e12).Draw(t, "float")
+	case 5:
+		out := []any{}
+		for range rapid.IntRange(0, 4).Draw(t, "items") {
+			out = append(out, drawAny(t, depth-1))
+		}
+		return out
+	default:
+		return drawMap(t, depth-1)
+	}
+}
+
+func drawMap(t *rapid.T, depth int) map[string]any {
+	out := map[string]any{}
+	for range rapid.IntRange(0, 4).Draw(t, "entries") {
+		out[drawText(t)] = drawAny(t, depth)
+	}
+	return out
+}
+
+func drawText(t *rapid.T) string {
+	return rapid.OneOf(rapid.StringN(0, 12, -1), rapid.StringOfN(rapid.RuneFrom([]rune("ab1 :#-?[]{},&*!|>'\"%@`\\\n\t~<=.\r\u0085\u2028\ufeff\x00é")), 0, 10, -1),
+		rapid.SampledFrom([]string{"null", "true", "~", "1", "0x1", ".nan", "<<", "- a", "a: b", "---", "2026-01-01", "=", "1:30"})).Draw(t, "text")
+}
+
+// TestRawRulesReadBack: whatever text a rule holds, its printed form reads back as the same rule.
+func TestRawRulesReadBack(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		p := Default()
+		p.Signals.Rules = []map[string]any{drawMap(t, 2)}
+		l, err := Load(Source{Data: p.YAML()})
+		if err != nil {
+			t.Fatalf("%v\n%q", err, rawCodec.write(p.Signals.Rules[0]))
+		}
+		if !reflect.DeepEqual(l.Policy, p) {
+			t.Fatalf("%q\nreads as\n%q", rawCodec.write(p.Signals.Rules[0]), rawCodec.write(l.Policy.Signals.Rules[0]))
+		}
+	})
+}
+
+// TestTextReadsBack: text settings are taken from the environment as they are, and their printed form reads back.
+func TestTextReadsBack(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		text := drawText(t)
+		l, err := Load(Source{Env: map[string]string{"AUTOHEAL_STATE_DIR": text}})
+		if err != nil {
+			if !strings.ContainsFunc(text, func(c rune) bool { return c < ' ' || c >= 0x7f }) {
+				t.Fatalf("%q refused: %v", text, err)
+			}
+			return
+		}
+		if l.Policy.State.Dir != text {
+			t.Fatalf("%q became %q", text, l.Policy.State.Dir)
+		}
+		again, err := Load(Source{Data: l.Policy.YAML()})
+		if err != nil || again.Policy.State.Dir != text {
+			t.Fatalf("%q printed as %s: %v", text, quote(text), err)
+		}
+	})
+}

@@ -1,6 +1,9 @@
 package policy
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // suggest returns "did you mean X?" for the nearest of names, or otherwise when none is near.
 func suggest(got string, names []string, otherwise string) string {
@@ -18,7 +21,28 @@ func nearest(got string, names []string) (string, bool) {
 			best, least = n, d
 		}
 	}
-	return best, best != "" && least <= max(1, min(len(got), len(best))/3)
+	if best != "" && least <= max(1, min(len(got), len(best))/3) {
+		return best, true
+	}
+	return onlyPrefixed(got, names)
+}
+
+// onlyPrefixed returns the one name that begins or ends with got.
+func onlyPrefixed(got string, names []string) (string, bool) {
+	if len(got) < 3 {
+		return "", false
+	}
+	found := ""
+	for _, n := range names {
+		if !strings.HasPrefix(n, got) && !strings.HasSuffix(n, "."+got) && !strings.HasSuffix(n, "_"+got) {
+			continue
+		}
+		if found != "" {
+			return "", false
+		}
+		found = n
+	}
+	return found, found != ""
 }
 
 // fold drops case and the separators that people mix up.
