@@ -1,0 +1,125 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"autoheal.dev/autoheal"
+	"autoheal.dev/autoheal/internal/agent/shim"
+	"autoheal.dev/autoheal/internal/nodeproto"
+)
+
+// doStop ends one attempt, or makes sure that it never starts.
+func (a *Agent) doStop(ctx context.Context, req nodeproto.StopRequest) (*nodeproto.Accepted, error) {
+	if err := a.epoch.admit(req.Epoch); err != nil {
+		return nil, err
+	}
+	if !safeID(req.Workload) || req.Attempt < 1 {
+		return nil, refuse(nodeproto.CodeInvalid, "stop: %q attempt %d cannot be an attempt", req.Workload, req.Attempt)
+	}
+	k := key{req.Workload, req.Attempt}
+	a.mu.Lock()
+	at, starting := a.attempts[k], a.starting[k] != nil
+	ended := at != nil && at.view.ended()
+	a.mu.Unlock()
+	switch {
+	case at == nil && starting:
+		return nil, refuse(nodeproto.CodeNotFound, "stop %s: attempt %d is being started; stop it again", req.Workload, req.Attempt)
+	case at == nil: // a start that is still on its way must find the door closed, also after a restart of this agent
+		return &nodeproto.Accepted{Accepted: true, Unknown: true}, a.raiseFloor(req.Workload, req.Attempt)
+	case ended && req.Forget:
+		return &nodeproto.Accepted{Accepted: true, Repeated: true}, a.forget(at)
+	case ended:
+		return &nodeproto.Accepted{Accepted: true, Repeated: true}, nil
+	}
+	reason := req.Reason
+	if reason == "" {
+		reason = autoheal.ExitStopped
+	}
+	stop := shim.Request{Op: shim.OpStop, GraceMS: max(req.GraceMS, 0), Force: req.Force, Reason: string(reason)}
+	select {
+	case at.stops <- stop:
+	case <-ctx.Done():
+		return nil, refuse(nodeproto.CodeUnsupported, "stop %s: the shim of attempt %d takes no requests", req.Workload, req.Attempt)
+	}
+	return &nodeproto.Accepted{Accepted: true}, nil
+}
+
+// raiseFloor makes sure, durably, that no attempt up to n is started here any more.
+func (a *Agent) raiseFloor(w autoheal.WorkloadID, n int) error {
+	a.mu.Lock()
+	low := a.floors[w] < n
+	if low {
+		a.floors[w] = n
+	}
+	a.mu.Unlock()
+	if !low {
+		return nil
+	}
+	dir := filepath.Join(a.dir, "wl", string(w))
+	if err := os.MkdirAll(dir, 0o711); err != nil {
+		return fmt.Errorf("refuse attempt: %w", err)
+	}
+	return shim.WriteDurably(filepath.Join(dir, floorFile), []byte(strconv.Itoa(n)+"\n"))
+}
+
+// floorFile, beside a workload's attempts, holds the highest number that may not be started any more.
+const floorFile = "floor"
+
+// forget removes what is kept of an ended attempt; its number stays used.
+func (a *Agent) forget(at *attempt) error {
+	if err := a.raiseFloor(at.key.workload, at.key.attempt); err != nil {
+		return err
+	}
+	if err := os.RemoveAll(at.dir); err != nil {
+		return fmt.Errorf("forget attempt: %w", err)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.attempts, at.key)
+	return nil
+}
+
+// stopEverything ends all attempts at once: for a cluster that is thrown away with its parent.
+func (a *Agent) stopEverything() error {
+	// The context of Run has ended, and with it the followers: shims are asked directly.
+	a.wg.Wait()
+	var errs []error
+	a.mu.Lock()
+	var live []*attempt
+	a.liveLocked(func(at *attempt) { live = append(live, at) })
+	a.mu.Unlock()
+	for _, at := range live {
+		errs = append(errs, a.endDirectly(at))
+	}
+	if a.parent.Exists() {
+		errs = append(errs, a.parent.Remove())
+	}
+	return errors.Join(errs...)
+}
+
+func (a *Agent) endDirectly(at *attempt) error {
+	client, err := shim.Dial(at.dir, a.clk)
+	if err != nil {
+		if _, lockErr := shim.Lock(at.dir); lockErr == nil {
+			return nil // ended by itself
+		}
+		return err
+	}
+	defer client.Close()
+	if err := client.Send(shim.Request{Op: shim.OpSubscribe}); err != nil {
+		return err
+	}
+	if err := client.Send(shim.Request{Op: shim.OpStop, Force: true, Reason: string(autoheal.ExitShutdown)}); err != nil {
+		return err
+	}
+	for {
+		if s, err := client.Next(); err != nil || s.State == nodeproto.AttemptExited {
+			return nil // ended either way: a shim that is gone took its workload along
+		}
+	}
+}
