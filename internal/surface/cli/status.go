@@ -1,0 +1,166 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"autoheal.dev/autoheal"
+	"autoheal.dev/autoheal/internal/tool"
+	"github.com/spf13/cobra"
+)
+
+// statusView is what status shows.
+type statusView struct {
+	Cluster   json.RawMessage `json:"cluster"`
+	Healer    json.RawMessage `json:"healer"`
+	Incidents json.RawMessage `json:"incidents"`
+}
+
+func (a *app) statusCmd() *cobra.Command {
+	return &cobra.Command{
+		Use:   "status",
+		Short: "Show the health of the cluster and of the healer",
+		Long: "Show the health of the cluster and of the healer, open incidents, and what waits for a person.\n" +
+			"The exit code is 2 when something waits for a person.",
+		Example: "  autoheal status\n  autoheal status --watch\n  autoheal status -o json | jq .cluster.healthy",
+		Args:    cobra.NoArgs,
+		RunE: a.run(func(s *session, _ []string) error {
+			var waits error
+			err := s.display(s.fetchStatus, func(p *page, raw json.RawMessage) error { return renderStatus(p, raw) })
+			if err != nil {
+				return err
+			}
+			if !s.watch {
+				waits = s.statusNeedsPerson()
+			}
+			return waits
+		}),
+	}
+}
+
+func (s *session) fetchStatus() (json.RawMessage, error) {
+	var v statusView
+	var err error
+	if v.Cluster, err = s.raw("cluster_status", nil); err != nil {
+		return nil, err
+	}
+	if v.Healer, err = s.raw("healer_status", nil); err != nil {
+		return nil, err
+	}
+	if v.Incidents, err = s.raw("incident_list", tool.IncidentListIn{Open: true, Brief: true}); err != nil {
+		return nil, err
+	}
+	return json.Marshal(v)
+}
+
+func renderStatus(p *page, raw json.RawMessage) error {
+	var v struct {
+		Cluster   tool.ClusterStatusOut
+		Healer    autoheal.HealerStatus
+		Incidents tool.IncidentListOut
+	}
+	if err := json.Unmarshal(raw, &v); err != nil {
+		return fmt.Errorf("read answer: %w", err)
+	}
+	health := "healthy"
+	if !v.Cluster.Healthy {
+		health = "unhealthy"
+	}
+	p.line("%s", v.Cluster.Summary)
+	p.fields(
+		"Health", health,
+		"Nodes", fmt.Sprintf("%d ready, %d not ready", v.Cluster.Nodes.Ready, v.Cluster.Nodes.NotReady),
+		"GPUs", gpuText(v.Cluster.GPUs),
+		"Workloads", fmt.Sprintf("%d running, %d pending, %d failed", v.Cluster.Workloads.Running, v.Cluster.Workloads.Pending, v.Cluster.Workloads.Failed),
+		"Healer", healerText(v.Healer),
+		"Vetoes", strings.Join(v.Healer.Vetoes, ", "),
+	)
+	if len(v.Incidents.Incidents) > 0 {
+		p.gap()
+		renderIncidents(p, v.Incidents)
+	}
+	if len(v.Healer.Approvals) > 0 {
+		p.gap()
+		renderApprovals(p, v.Healer.Approvals)
+	}
+	return nil
+}
+
+func gpuText(g tool.GPUCounts) string {
+	s := fmt.Sprintf("%d available, %d allocated of %d", g.Available, g.Allocated, g.Total)
+	if g.Simulated > 0 {
+		s += fmt.Sprintf(" (%d simulated)", g.Simulated)
+	}
+	return s
+}
+
+func healerText(st autoheal.HealerStatus) string {
+	said := []string{}
+	for _, h := range []*autoheal.Held{st.Blocked, st.Paused, st.Observer} {
+		if h != nil {
+			said = append(said, heldText(*h))
+		}
+	}
+	switch {
+	case !st.Synced:
+		said = append(said, "no full view of the cluster yet")
+	case !st.Enabled:
+		said = append(said, "disabled: it observes and alerts only")
+	case st.Shadow:
+		said = append(said, "shadow: it writes down what it would do and does nothing")
+	case len(said) == 0:
+		said = append(said, "acting")
+	}
+	return fmt.Sprintf("%s (version %s, epoch %d)", strings.Join(said, "; "), st.Version, st.Epoch)
+}
+
+func heldText(h autoheal.Held) string {
+	if h.Detail == "" {
+		return string(h.Reason)
+	}
+	return string(h.Reason) + ": " + h.Detail
+}
+
+func renderApprovals(p *page, approvals []autoheal.Approval) {
+	var rows [][]string
+	for _, a := range approvals {
+		if a.State == "asked" {
+			rows = append(rows, []string{a.ID, string(a.Verb), a.Target.String(), string(a.Incident), p.until(a.Expires), a.Reason})
+		}
+	}
+	p.table("No approval is asked for.", []string{"APPROVAL", "VERB", "TARGET", "INCIDENT", "EXPIRES", "WHY"}, rows)
+}
+
+// statusNeedsPerson asks anew after showing: the table and the exit code are two readers.
+func (s *session) statusNeedsPerson() error {
+	var st autoheal.HealerStatus
+	if err := s.client.Call(s.ctx, "healer_status", nil, &st); err != nil {
+		return err
+	}
+	for _, a := range st.Approvals {
+		if a.State == "asked" {
+			return &NeedsPersonError{Text: "approval " + a.ID + " is asked for"}
+		}
+	}
+	if st.Blocked != nil {
+		return needsPerson(st.Blocked)
+	}
+	return nil
+}
+
+func renderIncidents(p *page, v tool.IncidentListOut) {
+	var rows [][]string
+	for _, i := range v.Incidents {
+		held := ""
+		if i.Held != nil {
+			held = heldText(*i.Held)
+		}
+		subject := i.Subject.String()
+		if i.Simulated {
+			subject += " (simulated)"
+		}
+		rows = append(rows, []string{string(i.ID), string(i.Kind), string(i.Phase), subject, string(i.Class), p.ago(i.Since), held, i.Cause})
+	}
+	p.table("No incidents.", []string{"INCIDENT", "KIND", "PHASE", "SUBJECT", "CLASS", "SINCE", "HELD", "CAUSE"}, rows)
+}

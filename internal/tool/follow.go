@@ -1,0 +1,56 @@
+package tool
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"autoheal.dev/autoheal"
+)
+
+// recheck bounds how long follow trusts the stream of changes alone.
+const recheck = 5 * time.Second
+
+// follow calls done at once and after every change until it returns true or an error, or wait is over; running out of
+// time is no error. The stream is renewed now and then, so that a change lost on the way delays and never hangs.
+func follow(ctx context.Context, env *Env, wait time.Duration, done func(context.Context) (bool, error)) error {
+	if ok, err := done(ctx); ok || err != nil || wait <= 0 {
+		return err
+	}
+	limited, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	for limited.Err() == nil {
+		ok, err := followOnce(limited, env, done)
+		if limited.Err() != nil && ctx.Err() == nil {
+			_, err := done(ctx) // one last look, for the report
+			return err
+		}
+		if ok || err != nil {
+			return err
+		}
+	}
+	return ctx.Err()
+}
+
+func followOnce(ctx context.Context, env *Env, done func(context.Context) (bool, error)) (bool, error) {
+	stream, cancel := context.WithTimeout(ctx, recheck)
+	defer cancel()
+	for _, err := range env.Healer.Changes(stream) {
+		if err != nil && stream.Err() == nil && !errors.Is(err, context.DeadlineExceeded) {
+			return false, err
+		}
+		if err != nil {
+			break
+		}
+		if ok, err := done(ctx); ok || err != nil {
+			return ok, err
+		}
+	}
+	if ctx.Err() != nil {
+		return false, nil
+	}
+	if stream.Err() == nil { // the stream ended by itself: without it this would spin
+		return false, &autoheal.Error{Kind: autoheal.ErrUnavailable, Op: "follow changes", Detail: "the healer ended the stream: it is stopping"}
+	}
+	return done(ctx)
+}
