@@ -41,3 +41,21 @@ func (p *Policy) YAML() []byte {
 	}
 	return []byte(b.String())
 }
+
+// Change is one setting that differs between two policies.
+type Change struct {
+	Key  string `json:"key"`
+	From string `json:"from"` // as YAML; secrets are hidden, so both sides can look alike
+	To   string `json:"to"`
+}
+
+// Changes returns what differs in next, in document order: what a reload changes.
+func (p *Policy) Changes(next *Policy) []Change {
+	var out []Change
+	for i := range fields {
+		if f := &fields[i]; f.text(p) != f.text(next) {
+			out = append(out, Change{Key: f.key, From: f.show(p), To: f.show(next)})
+		}
+	}
+	return out
+}

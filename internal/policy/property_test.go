@@ -3,6 +3,7 @@ package policy
 import (
 	"errors"
 	"fmt"
+	"os"
 	"reflect"
 	"strings"
 	"testing"
@@ -169,13 +170,21 @@ func TestRemediesWork(t *testing.T) {
 	}
 }
 
+func readSeed(f *testing.F, path string) string {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		f.Fatal(err)
+	}
+	return string(data)
+}
+
 // FuzzLoad: Load never panics; what it accepts prints as a file that loads to the same policy, and explains itself.
 func FuzzLoad(f *testing.F) {
 	for _, s := range []string{
 		"", "autoHeal:\n", "autoHeal: {node: {settle: 2s}}", "a: &a [*a]", "<<: {a: b}", "autoHeal:\n  veto: [node/a]\n",
 		"autoHeal: {signals: {rules: [{a: \"\\u2028\\x01\", b: 1e300, c: .5, d: |\n  x\n}]}}", "? [a]\n: b", "%YAML 1.2\n---\n", "autoHeal: {alerts: {receivers: ['a://b''c']}}",
 		"autoHeal: {autonomy: {gpu_failure.reboot: act}, ladders: {crash_loop: [restart]}, maintenance: [{nodes: 'a=b', from: 2026-01-01T00:00:00.5Z, to: 2027-01-01T00:00:00Z}]}",
-		string(Default().YAML()),
+		string(Default().YAML()), readSeed(f, "testdata/full.yaml"), readSeed(f, "testdata/product.yaml"),
 	} {
 		f.Add([]byte(s), "2s", "x")
 	}
@@ -279,6 +288,46 @@ func TestTextReadsBack(t *testing.T) {
 		again, err := Load(Source{Data: l.Policy.YAML()})
 		if err != nil || again.Policy.State.Dir != text {
 			t.Fatalf("%q printed as %s: %v", text, quote(text), err)
+		}
+	})
+}
+
+// TestEverySettingReadsBack draws every field from what its codec accepts and compares the policy after a round trip.
+func TestEverySettingReadsBack(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		p := drawPolicy(t)
+		b := Backoff{Kind: BackoffExponential, Initial: max(time.Millisecond, drawDuration(t, "initial", time.Hour)), Factor: float64(rapid.IntRange(11, 1000).Draw(t, "factor")) / 10}
+		b.Max = b.Initial + drawDuration(t, "max", day)
+		c := max(time.Millisecond, drawDuration(t, "constant", time.Hour))
+		p.Workload.RestartBackoff = rapid.SampledFrom([]Backoff{b, {Kind: BackoffConstant, Initial: c, Factor: 1, Max: c}, backoffOf(BackoffNone)}).Draw(t, "backoff")
+		p.Workload.OOMMaxMemoryMB = rapid.Int64Range(0, 1<<30).Draw(t, "memory")
+		p.Storm.Fraction = float64(rapid.IntRange(1, 1_000_000).Draw(t, "fraction")) / 1e4 / 100
+		p.Budgets.Disrupt.Concurrent = rapid.SampledFrom([]Limit{{}, {Count: 7}, {Percent: 0.0001}, {Percent: 12.3456}, {Percent: 100}}).Draw(t, "limit")
+		p.Budgets.Pace = rapid.Float64Range(0.001, 10_000).Draw(t, "pace")
+		p.Autonomy[rapid.SampledFrom(autonomyNames()).Draw(t, "step")] = rapid.SampledFrom(autonomyModes).Draw(t, "mode")
+		p.Autonomy["gpu_failure."+rapid.SampledFrom(autonomyNames()).Draw(t, "pair")] = autoheal.HealSuggest
+		kind := rapid.SampledFrom(autoheal.FailureKinds()).Draw(t, "kind")
+		p.Ladders[kind] = p.Ladder(kind)
+		p.Signals.Xid[rapid.IntRange(0, 999_999).Draw(t, "xid")] = autoheal.AdviceNone
+		from := time.Unix(rapid.Int64Range(0, 1<<35).Draw(t, "from"), rapid.Int64Range(0, 999_999_999).Draw(t, "ns")).UTC()
+		p.Maintenance = []Maintenance{{Nodes: rapid.SampledFrom([]string{"n1", "n*", "rack=r1", "a b", "k='\""}).Draw(t, "nodes"), From: from, To: from.Add(time.Second)}}
+		p.Veto = []autoheal.Ref{{Kind: rapid.SampledFrom(refKinds).Draw(t, "ref"), ID: rapid.SampledFrom([]string{"n1", "a/b", "x: y", "#"}).Draw(t, "id")}}
+		k := p.Classes[autoheal.Low]
+		k.Match = []Match{{Labels: map[string]string{"a": rapid.SampledFrom([]string{"", "b", "b=c", "x: y"}).Draw(t, "label"), "b": "c"}}, {Name: "*", Namespace: "p-?"}}
+		p.Classes[autoheal.Low] = k
+		l, err := Load(Source{Data: p.YAML()})
+		var ps Problems
+		if errors.As(err, &ps) {
+			if len(ps) != len(p.Validate()) {
+				t.Fatalf("%v\n%s", err, p.YAML())
+			}
+			p.Node, p.Fence, p.Classes = Default().Node, Default().Fence, Default().Classes
+			if l, err = Load(Source{Data: p.YAML()}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if !reflect.DeepEqual(l.Policy, p) {
+			t.Fatalf("got\n%s\nwant\n%s", l.Policy.YAML(), p.YAML())
 		}
 	})
 }

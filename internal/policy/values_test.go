@@ -249,3 +249,17 @@ func TestSchemaAgrees(t *testing.T) {
 		}
 	}
 }
+
+// TestChanges: a reload says what it changed, without the secrets.
+func TestChanges(t *testing.T) {
+	next := mustLoad(t, Source{Flags: map[string]string{"api.socket": "/s", "autoHeal.shadow": "true", "autoHeal.alerts.receivers": "['slack://hunter2@C']"}}).Policy
+	want := []Change{
+		{"autoHeal.shadow", "false", "true"}, {"autoHeal.alerts.receivers", "[]", "['slack://…']"}, {"api.socket", `""`, "/s"},
+	}
+	if got := Default().Changes(next); !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	if got := next.Changes(next); len(got) != 0 {
+		t.Errorf("changed against itself: %v", got)
+	}
+}
