@@ -87,6 +87,7 @@ type RecoveryOpened struct {
 	Deadline   time.Time             `json:"deadline"`
 	AtMostOnce bool                  `json:"atMostOnce"`
 	Rung       string                `json:"rung"`
+	Ran        time.Duration         `json:"ran,omitempty"` // how long the run that crashed lasted
 }
 
 // RecoveryStep moves a recovery. NotBefore is the end of a backoff or a grace; MemoryMB a new size.
@@ -103,6 +104,7 @@ type RecoveryStep struct {
 	Deadline  time.Time            `json:"deadline,omitzero"` // of this step on this rung
 	Attempts  []int                `json:"attempts,omitempty"`
 	MemoryMB  int64                `json:"memoryMb,omitempty"`
+	Ran       time.Duration        `json:"ran,omitempty"` // how long the run that crashed lasted
 	Node      autoheal.NodeID      `json:"node,omitempty"`
 }
 
