@@ -36,7 +36,7 @@ lint: ## run the linters
 
 .PHONY: fmt
 fmt: ## rewrite the source in the form that lint asks for
-	@source scripts/env.sh; go fix ./... && git ls-files -co --exclude-standard '*.go' | grep -v /testdata/ | xargs -r -d '\n' go tool -modfile=go.tools.mod gofumpt -w
+	@source scripts/env.sh; go fix ./... && go_files | xargs -r -d '\n' go tool -modfile=go.tools.mod gofumpt -w
 
 .PHONY: bench
 bench: ## run every benchmark; docs/benchmarks.md says how to read and record them

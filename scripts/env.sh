@@ -19,3 +19,8 @@ tool() { go tool -modfile=go.tools.mod "$@"; }
 version() {
 	git -c safe.directory="$PWD" describe --tags --always --dirty 2>/dev/null || echo unknown
 }
+
+# go_files lists the Go sources of this module, with or without a git around it.
+go_files() {
+	find . \( -name testdata -o -name node_modules -o -name '.?*' -o -name bin \) -prune -o -name '*.go' -print | sort
+}

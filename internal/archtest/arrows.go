@@ -62,7 +62,7 @@ var Arrows = []Arrow{
 	{
 		Package: "internal/agent",
 		May: []string{
-			"internal/agent/cgroup", "internal/agent/shim", "internal/openclaw", "internal/signal", "internal/signal/source",
+			"internal/agent/cgroup", "internal/agent/gpu", "internal/agent/shim", "internal/openclaw", "internal/signal", "internal/signal/source",
 			"internal/clock", "internal/nodeproto",
 		},
 		Tests:  []string{"internal/gateway"},
@@ -72,6 +72,7 @@ var Arrows = []Arrow{
 		Package: "internal/agent/shim", May: []string{"internal/agent/cgroup", "internal/clock", "internal/nodeproto"},
 		Remedy: "the shim outlives the agent and must stay small: give it what it needs in its spec file",
 	},
+	{Package: "internal/agent/gpu", May: []string{"internal/clock"}, Remedy: keepLeaf},
 	{Package: "internal/agent/cgroup", May: []string{"internal/clock"}, Remedy: keepLeaf},
 	{
 		Package: "internal/gateway", May: []string{"internal/openclaw", "internal/clock"},

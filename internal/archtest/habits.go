@@ -18,6 +18,7 @@ func checkHabits(t *Tree) []Violation {
 		out = append(out, t.checkImportNames(f)...)
 		out = append(out, t.checkDeclarations(f)...)
 		out = append(out, t.checkComments(f)...)
+		out = append(out, t.checkRealTests(f)...)
 	}
 	return out
 }
@@ -112,6 +113,27 @@ func (t *Tree) checkComments(f *File) []Violation {
 				}
 			}
 		}
+	}
+	return out
+}
+
+// checkRealTests keeps the name by which scripts/check tells the tests that use this machine's processes and control
+// groups: it runs those alone and one after another, and leaves them out under the race detector.
+func (t *Tree) checkRealTests(f *File) []Violation {
+	if !f.Test || !strings.HasSuffix(f.Path, "real_test.go") {
+		return nil
+	}
+	var out []Violation
+	for _, d := range f.AST.Decls {
+		fn, ok := d.(*ast.FuncDecl)
+		if !ok || fn.Recv != nil || fn.Name.Name == "TestMain" || !strings.HasPrefix(fn.Name.Name, "Test") ||
+			strings.HasPrefix(fn.Name.Name, "TestReal") {
+			continue
+		}
+		out = append(out, Violation{
+			File: f.Path, Line: t.line(fn), Rule: "realtest", Problem: fn.Name.Name + " stands among real tests under another name",
+			Remedy: "call it TestReal" + strings.TrimPrefix(fn.Name.Name, "Test") + ", so that make check runs it alone",
+		})
 	}
 	return out
 }

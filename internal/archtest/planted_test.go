@@ -47,7 +47,7 @@ func TestPlanted(t *testing.T) {
 // everyRule names each rule once, by what the tables and checks of this package can report.
 func everyRule() []string {
 	rules := []string{
-		"arrow", "never", "library", "root", "pure", "dotimport", "init", "global", "unfinished", "selfcontained",
+		"arrow", "never", "library", "root", "pure", "dotimport", "init", "global", "unfinished", "selfcontained", "realtest",
 		"filelength", "funclength", "packagedoc", "doc",
 	}
 	for _, r := range References {
