@@ -16,6 +16,7 @@ import (
 
 	"autoheal.dev/autoheal"
 	"autoheal.dev/autoheal/internal/agent/cgroup"
+	"autoheal.dev/autoheal/internal/agent/gpu"
 	"autoheal.dev/autoheal/internal/agent/shim"
 	"autoheal.dev/autoheal/internal/clock"
 	"autoheal.dev/autoheal/internal/nodeproto"
@@ -37,6 +38,7 @@ type Agent struct {
 	parent cgroup.Group // of the attempts' groups; zero = measured
 	host   cgroup.Host
 	user   *shim.Credential
+	prober *gpu.Prober // nil without nvidia-smi and with simulated GPUs
 
 	ctx context.Context // of Run: what followers of attempts end with
 	wg  sync.WaitGroup  // followers, sources

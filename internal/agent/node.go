@@ -8,7 +8,6 @@ import (
 	"os/user"
 	"runtime"
 	"strconv"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -61,7 +60,7 @@ func (a *Agent) inspect() error {
 		Runtimes:   []string{},
 		Conditions: map[string]string{}, Warnings: []string{},
 	}
-	memory := totalMemoryMB()
+	memory := meminfo()["MemTotal"] >> 10
 	if a.opts.MemoryMB > 0 {
 		memory = a.opts.MemoryMB
 	}
@@ -71,14 +70,17 @@ func (a *Agent) inspect() error {
 	}
 	n.Capacity = autoheal.Resources{CPUMilli: cpu, MemoryMB: memory, Pids: a.opts.PidsLimit}
 	n.Allocatable = n.Capacity
-	if a.opts.SimulateGPUs != "" {
-		list, err := gpu.Simulate(a.opts.SimulateGPUs, a.opts.Name)
-		if err != nil {
-			return err
-		}
-		n.GPUs = list
-	}
 	a.prepareGroups()
+	if a.opts.SimulateGPUs == "" {
+		a.prober = gpu.Find(a.clk)
+		return nil
+	}
+	list, err := gpu.Simulate(a.opts.SimulateGPUs, a.opts.Name)
+	if err != nil {
+		return err
+	}
+	n.GPUs = list
+	n.Capacity, n.Allocatable = withGPUs(n.Capacity, list), withGPUs(n.Allocatable, list)
 	return nil
 }
 
@@ -105,18 +107,6 @@ func (a *Agent) prepareGroups() {
 	a.parent, a.node.Cgroups = parent, string(a.host.Version)
 }
 
-func totalMemoryMB() int64 {
-	for line := range strings.Lines(readProc("/proc/meminfo")) {
-		if f := strings.Fields(line); len(f) > 1 && f[0] == "MemTotal:" {
-			kb, err := strconv.ParseInt(f[1], 10, 64)
-			if err == nil {
-				return kb >> 10
-			}
-		}
-	}
-	return 0
-}
-
 func readProc(path string) string {
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -127,6 +117,11 @@ func readProc(path string) string {
 
 // startWatchers starts what looks at the machine for as long as Run lasts.
 func (a *Agent) startWatchers(cancel context.CancelCauseFunc) {
+	if a.prober != nil {
+		a.probeGPUs(a.ctx) // before joining, so that the first listing is right
+		a.wg.Go(a.watchGPUs)
+	}
+	a.wg.Go(a.watchConditions)
 	if a.opts.EphemeralFD > 0 {
 		a.wg.Go(func() { a.watchParent(cancel) })
 	}
@@ -164,4 +159,3 @@ func (a *Agent) watchParent(cancel context.CancelCauseFunc) {
 		}
 	}
 }
-

@@ -164,6 +164,7 @@ func environment(req *nodeproto.StartRequest, node string, gpus []string, home s
 	maps.Copy(env, req.Spec.Env)
 	visible := strings.Join(gpus, ",")
 	env["CUDA_VISIBLE_DEVICES"] = visible
+	env["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID" // CUDA's own order is by speed: the indices would name other GPUs
 	env["NVIDIA_VISIBLE_DEVICES"] = visible
 	if visible == "" {
 		env["NVIDIA_VISIBLE_DEVICES"] = "void" // for NVIDIA's container runtime, empty means all

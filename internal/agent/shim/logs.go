@@ -14,8 +14,8 @@ import (
 // Bounds of a workload's output.
 const (
 	MaxLine     = 16 << 10 // bytes of one line; a longer one is split
-	logFiles    = 4
-	logHeader   = "#autoheal-log "
+	LogFiles    = 4        // log.0 is the newest
+	LogHeader   = "#autoheal-log "
 	pendingMax  = 128 << 10
 	defLogBytes = 4 << 20
 	defLogRate  = 8 << 20
@@ -170,14 +170,14 @@ func (s *logSink) rotate(n int64) error {
 		_ = s.file.Close()
 		s.file = nil
 	}
-	for i := logFiles - 1; i > 0; i-- {
+	for i := LogFiles - 1; i > 0; i-- {
 		_ = os.Rename(logName(i-1), logName(i)) // absent at first
 	}
 	f, err := os.OpenFile(logName(0), os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return fmt.Errorf("open log: %w", err)
 	}
-	head := logHeader + strconv.FormatInt(s.next, 10) + "\n"
+	head := LogHeader + strconv.FormatInt(s.next, 10) + "\n"
 	if _, err := f.WriteString(head); err != nil {
 		_ = f.Close()
 		return fmt.Errorf("write log: %w", err)
