@@ -53,8 +53,8 @@ func fill(v reflect.Value, from source) {
 	case reflect.Float64:
 		v.SetFloat(from.fraction())
 	case reflect.Struct:
-		for i := range v.NumField() {
-			fill(v.Field(i), from)
+		for _, field := range v.Fields() {
+			fill(field, from)
 		}
 	case reflect.Pointer:
 		if from.some() > 0 {

@@ -70,7 +70,7 @@ func (m *Memory) FailRecover(err error) {
 	m.failBack = err
 }
 
-// AfterAppend has fn called with the first and last Seq of each Append, after they are kept and before it returns.
+// AfterAppend has fn called with the first and last Seq of each Append and Compact, after they are kept and before it returns.
 func (m *Memory) AfterAppend(fn func(first, last uint64)) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -230,21 +230,29 @@ func (m *Memory) each(ctx context.Context, choose func([]memoryRow) []memoryRow)
 
 // Compact implements Store.
 func (m *Memory) Compact(ctx context.Context, snapshot Record, keep time.Time) error {
+	after, err := m.compact(ctx, snapshot, keep)
+	if err == nil && after != nil {
+		after(snapshot.Seq, snapshot.Seq)
+	}
+	return err
+}
+
+func (m *Memory) compact(ctx context.Context, snapshot Record, keep time.Time) (func(first, last uint64), error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err := m.usable(); err != nil {
-		return err
+		return nil, err
 	}
 	if err := errors.Join(ctx.Err(), m.head.CheckSnapshot(snapshot)); err != nil {
-		return m.stop(err)
+		return nil, m.stop(err)
 	}
 	rows, err := encodeRows([]Record{snapshot})
 	if err != nil {
-		return m.stop(err)
+		return nil, m.stop(err)
 	}
 	kept, err := keptIncidents(m.rows, keep)
 	if err != nil {
-		return m.stop(err)
+		return nil, m.stop(err)
 	}
 	old := m.rows
 	m.rows, m.bytes = nil, 0
@@ -255,7 +263,7 @@ func (m *Memory) Compact(ctx context.Context, snapshot Record, keep time.Time) e
 	}
 	m.add(rows)
 	m.head = m.head.After([]Record{snapshot})
-	return nil
+	return m.after, nil
 }
 
 // keptIncidents returns the incidents that go on or whose last record is not before keep.

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"testing/fstest"
 
+	"autoheal.dev/autoheal/internal/leakcheck"
 	"autoheal.dev/autoheal/internal/store"
 	"autoheal.dev/autoheal/internal/store/storetest"
 )
@@ -244,7 +245,8 @@ func TestOpenSkipCheckReadsWhatIsLeft(t *testing.T) {
 	}
 }
 
-func TestReadOnlyDisk(t *testing.T) {
+func TestRealReadOnlyDisk(t *testing.T) {
+	leakcheck.Start(t)
 	if !storetest.InNamespace(t) {
 		return
 	}

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"autoheal.dev/autoheal/internal/leakcheck"
 	"autoheal.dev/autoheal/internal/store"
 )
 
@@ -22,21 +23,24 @@ func (fixedClock) Now() time.Time { return time.Date(2026, 1, 2, 3, 4, 5, 0, tim
 
 var lockDir = flag.String("store.lockdir", "", "hold the lock of this directory until standard input ends")
 
-// TestHoldLock is not a test: it is the other process of TestLockOfAnotherProcess.
-func TestHoldLock(t *testing.T) {
+// TestMain lets the test program be the other process of TestRealLockOfAnotherProcess.
+func TestMain(m *testing.M) {
+	flag.Parse()
 	if *lockDir == "" {
-		t.Skip("only as a child process of TestLockOfAnotherProcess")
+		os.Exit(m.Run())
 	}
 	if _, err := store.LockDir(*lockDir, fixedClock{}); err != nil {
-		t.Fatal(err)
+		fmt.Println(err)
+		os.Exit(1)
 	}
 	fmt.Println("locked")
 	_, _ = bufio.NewReader(os.Stdin).ReadString('\n')
 }
 
-func TestLockOfAnotherProcess(t *testing.T) {
+func TestRealLockOfAnotherProcess(t *testing.T) {
+	leakcheck.Start(t)
 	dir := filepath.Join(t.TempDir(), "data")
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestHoldLock$", "-store.lockdir="+dir)
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-store.lockdir="+dir)
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)

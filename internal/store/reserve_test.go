@@ -7,6 +7,7 @@ import (
 	"syscall"
 	"testing"
 
+	"autoheal.dev/autoheal/internal/leakcheck"
 	"autoheal.dev/autoheal/internal/store"
 	"autoheal.dev/autoheal/internal/store/storetest"
 )
@@ -55,7 +56,8 @@ func TestReserve(t *testing.T) {
 	}
 }
 
-func TestReserveOnFullDisk(t *testing.T) {
+func TestRealReserveOnFullDisk(t *testing.T) {
+	leakcheck.Start(t)
 	if !storetest.InNamespace(t) {
 		return
 	}

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"autoheal.dev/autoheal"
+	"autoheal.dev/autoheal/internal/clock"
 	"autoheal.dev/autoheal/internal/journal"
 	"autoheal.dev/autoheal/internal/journal/journaltest"
 )
@@ -41,7 +42,7 @@ func floor(b *testing.B, dir string, bytes, n int) time.Duration {
 	if err := f.Sync(); err != nil {
 		b.Fatal(err)
 	}
-	began := time.Now()
+	began := clock.Real{}.Now()
 	for i := range n {
 		if _, err := f.WriteAt(buf, int64(i%64*bytes)); err != nil {
 			b.Fatal(err)
@@ -50,7 +51,7 @@ func floor(b *testing.B, dir string, bytes, n int) time.Duration {
 			b.Fatal(err)
 		}
 	}
-	return time.Since(began) / time.Duration(n)
+	return clock.Real{}.Now().Sub(began) / time.Duration(n)
 }
 
 // walBytes returns how much one append of a step adds to the write-ahead log.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"log/slog"
 	"strings"
 	"time"
 
@@ -13,6 +14,18 @@ import (
 // Compact implements journal.Store. Kept are the records of incidents that go on, or whose last record is not before
 // keep. The snapshot and the deletions are one transaction.
 func (s *Store) Compact(ctx context.Context, snapshot journal.Record, keep time.Time) error {
+	if err := s.compact(ctx, snapshot, keep); err != nil {
+		return err
+	}
+	s.appended([]journal.Record{snapshot})
+	// The snapshot is durable; that the file does not get smaller now is no reason to stop.
+	if err := s.db.Shrink(ctx); err != nil {
+		s.log.LogAttrs(ctx, slog.LevelWarn, "journal compacted, but its file not made smaller", slog.Any("error", err))
+	}
+	return nil
+}
+
+func (s *Store) compact(ctx context.Context, snapshot journal.Record, keep time.Time) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.usableLocked(); err != nil {
@@ -42,11 +55,6 @@ func (s *Store) Compact(ctx context.Context, snapshot journal.Record, keep time.
 	}
 	s.head = s.head.After(step)
 	s.bytes = left
-	if s.after != nil {
-		s.after(snapshot.Seq, snapshot.Seq)
-	}
-	// Durable from here on; that the file does not get smaller now is no reason to stop.
-	_ = s.db.Shrink(ctx)
 	return nil
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"autoheal.dev/autoheal/internal/journal"
 	"autoheal.dev/autoheal/internal/journal/journaltest"
+	"autoheal.dev/autoheal/internal/leakcheck"
 	"autoheal.dev/autoheal/internal/store"
 	"autoheal.dev/autoheal/internal/store/storetest"
 )
@@ -143,8 +144,9 @@ func TestFullFile(t *testing.T) {
 	journaltest.Same(t, "reopened", journaltest.Replayed(t, h.Reopen(t)), append(journaltest.Flat(good...), step...))
 }
 
-// TestFullDisk fills a real disk by appending until it fails, then releases the reserve (behaviour G1).
-func TestFullDisk(t *testing.T) {
+// TestRealFullDisk fills a real disk by appending until it fails, then releases the reserve (behaviour G1).
+func TestRealFullDisk(t *testing.T) {
+	leakcheck.Start(t)
 	if !storetest.InNamespace(t) {
 		return
 	}

@@ -14,45 +14,53 @@ import (
 
 	"autoheal.dev/autoheal/internal/journal/journaltest"
 	"autoheal.dev/autoheal/internal/journal/sqlite"
+	"autoheal.dev/autoheal/internal/leakcheck"
 	"autoheal.dev/autoheal/internal/store"
 )
 
 var killPath = flag.String("sqlite.append", "", "append to this journal until killed")
 
-// TestAppendUntilKilled is not a test: it is the child process of TestKill. It acknowledges every step on standard
-// output, after Append returned.
-func TestAppendUntilKilled(t *testing.T) {
+// TestMain lets the test program be the child process of TestRealKill.
+func TestMain(m *testing.M) {
+	flag.Parse()
 	if *killPath == "" {
-		t.Skip("only as a child process of TestKill")
+		os.Exit(m.Run())
 	}
-	db, err := store.Open(t.Context(), *killPath, store.Options{})
+	fmt.Println(appendUntilKilled(context.Background(), *killPath))
+	os.Exit(1)
+}
+
+// appendUntilKilled acknowledges every step on standard output, after Append returned.
+func appendUntilKilled(ctx context.Context, path string) error {
+	db, err := store.Open(ctx, path, store.Options{})
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
-	s, err := sqlite.Open(t.Context(), db, sqlite.Options{})
+	s, err := sqlite.Open(ctx, db, sqlite.Options{})
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
 	b := journaltest.NewBuilder()
 	b.Head = s.Head()
 	b.Head.Epoch++
 	for n := 1; ; n++ {
 		if n%40 == 0 {
-			err = s.Compact(context.Background(), b.Snapshot(fmt.Sprint(b.Head.Seq+1)), b.Now)
+			err = s.Compact(ctx, b.Snapshot(fmt.Sprint(b.Head.Seq+1)), b.Now)
 		} else {
-			err = s.Append(context.Background(), b.Filler(1)[0])
+			err = s.Append(ctx, b.Filler(1)[0])
 		}
 		if err != nil {
-			t.Fatal(err)
+			return err
 		}
 		fmt.Println("ack", b.Head.Seq)
 	}
 }
 
-// TestKill kills a process that appends and compacts, at some acknowledgement and wherever it has got to by then. What
+// TestRealKill kills a process that appends and compacts, at some acknowledgement and wherever it has got to by then. What
 // was acknowledged is there, and only whole steps are. That a commit also survives the loss of power cannot be shown
 // here: it rests on SQLite's synchronous=FULL, which TestOpenIsDurable of internal/store checks.
-func TestKill(t *testing.T) {
+func TestRealKill(t *testing.T) {
+	leakcheck.Start(t)
 	path := filepath.Join(t.TempDir(), "data", "state.db")
 	rnd := rand.New(rand.NewPCG(1, 2))
 	var before uint64
@@ -68,7 +76,7 @@ func TestKill(t *testing.T) {
 // killAfter starts the child, kills it after n acknowledgements and returns the last one that it gave.
 func killAfter(t *testing.T, path string, n int) (acked uint64) {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestAppendUntilKilled$", "-sqlite.append="+path)
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-sqlite.append="+path)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

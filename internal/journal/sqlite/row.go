@@ -43,8 +43,10 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // sum covers every column; the lengths keep two columns from trading bytes.
 func (r *row) sum() int64 {
 	var head [10 * 8]byte
-	for i, n := range []int64{r.Seq, r.Step, r.Part, r.Parts, r.V, r.Epoch,
-		int64(len(r.At)), int64(len(r.Type)), int64(len(r.Incident)), int64(len(r.Data))} {
+	for i, n := range []int64{
+		r.Seq, r.Step, r.Part, r.Parts, r.V, r.Epoch,
+		int64(len(r.At)), int64(len(r.Type)), int64(len(r.Incident)), int64(len(r.Data)),
+	} {
 		binary.LittleEndian.PutUint64(head[i*8:], uint64(n))
 	}
 	h := crc32.Update(0, castagnoli, head[:])

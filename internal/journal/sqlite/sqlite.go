@@ -27,10 +27,10 @@ const Component = "journal"
 
 // Options of Open. The zero value is good.
 type Options struct {
-	// AfterAppend is called with the first and last Seq of every Append, after its commit is durable and before Append
-	// returns: the place where a crash test ends the process.
+	// AfterAppend is called with the first and last Seq of every Append and Compact, after the commit is durable and before
+	// they return: the place where a crash test ends the process.
 	AfterAppend func(first, last uint64)
-	// Logger receives what opening repaired. Default: none.
+	// Logger receives what opening repaired, and why the file did not get smaller. Default: none.
 	Logger *slog.Logger
 }
 
@@ -38,6 +38,7 @@ type Options struct {
 type Store struct {
 	db      *store.DB
 	after   func(first, last uint64)
+	log     *slog.Logger
 	notices []string
 
 	mu      sync.Mutex // mu guards what follows, and that one Append at a time reads and moves head
@@ -60,15 +61,16 @@ func Open(ctx context.Context, db *store.DB, opt Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open journal in %s: %w", db.Path(), err)
 	}
-	s := &Store{db: db, after: opt.AfterAppend}
+	s := &Store{db: db, after: opt.AfterAppend, log: opt.Logger}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
 	if found.damaged() {
 		if found, err = s.cutTail(ctx, found); err != nil {
 			return nil, fmt.Errorf("open journal in %s: %w", db.Path(), err)
 		}
-		if opt.Logger != nil {
-			for _, n := range s.notices {
-				opt.Logger.Error("journal repaired", slog.String("reason", n))
-			}
+		for _, n := range s.notices {
+			s.log.LogAttrs(ctx, slog.LevelError, "journal repaired", slog.String("reason", n))
 		}
 	}
 	s.head, s.bytes = found.head, found.bytes
@@ -103,6 +105,20 @@ func (s *Store) cutTail(ctx context.Context, found finding) (finding, error) {
 // Append implements journal.Store. Appends of several callers follow one another; other writers of the file share the
 // commit.
 func (s *Store) Append(ctx context.Context, step []journal.Record) error {
+	if err := s.append(ctx, step); err != nil || len(step) == 0 {
+		return err
+	}
+	s.appended(step)
+	return nil
+}
+
+func (s *Store) appended(step []journal.Record) {
+	if s.after != nil {
+		s.after(step[0].Seq, step[len(step)-1].Seq)
+	}
+}
+
+func (s *Store) append(ctx context.Context, step []journal.Record) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.usableLocked(); err != nil {
@@ -123,9 +139,6 @@ func (s *Store) Append(ctx context.Context, step []journal.Record) error {
 	}
 	s.head = s.head.After(step)
 	s.bytes += size(rows)
-	if s.after != nil {
-		s.after(step[0].Seq, s.head.Seq)
-	}
 	return nil
 }
 
