@@ -62,8 +62,8 @@ var Arrows = []Arrow{
 	{
 		Package: "internal/agent",
 		May: []string{
-			"internal/agent/cgroup", "internal/agent/gpu", "internal/agent/shim", "internal/openclaw", "internal/signal", "internal/signal/source",
-			"internal/clock", "internal/nodeproto",
+			"internal/agent/cgroup", "internal/agent/gpu", "internal/agent/shim", "internal/openclaw", "internal/signal",
+			"internal/signal/source", "internal/clock", "internal/nodeproto",
 		},
 		Tests:  []string{"internal/gateway"},
 		Remedy: "an agent runs on a machine that may be cut off: it takes orders over the protocol and decides nothing",
