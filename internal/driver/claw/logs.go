@@ -1,0 +1,130 @@
+package claw
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"iter"
+	"maps"
+	"slices"
+	"time"
+
+	"autoheal.dev/autoheal"
+	"autoheal.dev/autoheal/internal/nodeproto"
+)
+
+const (
+	defaultLines = 1000
+	logsTimeout  = 15 * time.Second
+)
+
+// logSource is one attempt whose lines are asked for.
+type logSource struct {
+	ref    attemptRef
+	node   autoheal.NodeID
+	device string
+}
+
+// Logs implements autoheal.Observer: it asks the nodes of the attempts that q selects. A node that does not answer is an
+// error after the lines of the others.
+func (d *Driver) Logs(ctx context.Context, q autoheal.LogQuery) iter.Seq2[autoheal.LogLine, error] {
+	return func(yield func(autoheal.LogLine, error) bool) {
+		limit := q.Limit
+		if limit <= 0 {
+			limit = defaultLines
+		}
+		var lines []autoheal.LogLine
+		var failed []error
+		for _, s := range d.logSources(q) {
+			got, err := d.linesOf(ctx, s, q, limit)
+			if err != nil {
+				failed = append(failed, err)
+			}
+			lines = append(lines, got...)
+		}
+		slices.SortStableFunc(lines, func(a, b autoheal.LogLine) int { return a.At.Compare(b.At) })
+		for _, l := range lines[max(0, len(lines)-limit):] {
+			if !yield(l, nil) {
+				return
+			}
+		}
+		for _, err := range failed {
+			if !yield(autoheal.LogLine{}, err) {
+				return
+			}
+		}
+	}
+}
+
+func (d *Driver) logSources(q autoheal.LogQuery) []logSource {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	ids := []autoheal.WorkloadID{q.Workload}
+	if q.Workload == "" {
+		ids = slices.Sorted(maps.Keys(d.workloads))
+	}
+	var out []logSource
+	for _, id := range ids {
+		w := d.workloads[id]
+		if w == nil {
+			continue
+		}
+		own := []*workload{w}
+		for _, c := range childIDs(d.children[id]) {
+			if q.Workload != "" { // a scaled service's lines are those of its replicas
+				own = append(own, d.children[id][c])
+			}
+		}
+		for _, x := range own {
+			for _, a := range x.sorted() {
+				wanted := q.Attempt == a.ref.n || (q.Attempt == 0 && (a.ref.n == x.attempt || q.Workload != ""))
+				n := d.nodes[a.node]
+				if wanted && n != nil && (q.Node == "" || q.Node == a.node) {
+					out = append(out, logSource{a.ref, a.node, n.device})
+				}
+			}
+		}
+	}
+	return out
+}
+
+func (d *Driver) linesOf(ctx context.Context, s logSource, q autoheal.LogQuery, limit int) ([]autoheal.LogLine, error) {
+	now := d.clock.Now()
+	req := nodeproto.LogsRequest{Workload: s.ref.id, Attempt: s.ref.n, Level: q.Level, Query: q.Query, Limit: limit}
+	if !q.Since.IsZero() {
+		req.SinceMS = max(now.Sub(q.Since).Milliseconds(), 1)
+	}
+	var resp nodeproto.LogsResponse
+	if err := d.call(ctx, s.device, nodeproto.CmdLogs, d.key("logs"), req, &resp, logsTimeout); err != nil {
+		if nodeCode(err) == nodeproto.CodeNotFound {
+			return nil, nil // the node keeps nothing of it any more
+		}
+		return nil, &autoheal.Error{Kind: autoheal.ErrUnavailable, Op: "read logs of " + s.ref.String() + " from " + string(s.node), Err: err}
+	}
+	at := d.clock.Now()
+	out := make([]autoheal.LogLine, 0, len(resp.Lines))
+	for _, l := range resp.Lines {
+		when := at.Add(-age(l.AgeMS))
+		if !q.Until.IsZero() && when.After(q.Until) {
+			continue
+		}
+		out = append(out, autoheal.LogLine{
+			At: when, Source: l.Stream, Node: s.node, Workload: s.ref.id, Attempt: cmp.Or(l.Attempt, s.ref.n), Message: l.Message,
+		})
+	}
+	return out, nil
+}
+
+// Evidence returns what a collect action captured.
+func (d *Driver) Evidence(ctx context.Context, id autoheal.ActionID) (map[string]string, error) {
+	var raw string
+	err := d.opts.DB.Read().QueryRowContext(ctx, `SELECT texts FROM fleet_evidence WHERE action = ?`, string(id)).Scan(&raw)
+	if err != nil {
+		return nil, &autoheal.Error{Kind: autoheal.ErrNotFound, Op: "read evidence of " + string(id), Err: err}
+	}
+	out := map[string]string{}
+	if err := json.Unmarshal([]byte(raw), &out); err != nil {
+		return nil, &autoheal.Error{Kind: autoheal.ErrInternal, Op: "read evidence of " + string(id), Err: err}
+	}
+	return out, nil
+}

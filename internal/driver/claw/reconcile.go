@@ -1,0 +1,248 @@
+package claw
+
+import (
+	"context"
+	"log/slog"
+	"maps"
+	"slices"
+	"strconv"
+	"time"
+
+	"autoheal.dev/autoheal"
+	"autoheal.dev/autoheal/internal/place"
+)
+
+// shunFor is how long a node to which nothing could be sent, or a GPU that was refused as busy, is not chosen again.
+const shunFor = 10 * time.Second
+
+// reconcileLoop brings what is wanted about: it places, sends, drains and lets nodes forget, whenever something changed.
+func (d *Driver) reconcileLoop() {
+	ctx := d.runCtx
+	for ctx.Err() == nil {
+		d.mu.Lock()
+		next := d.reconcileLocked(ctx)
+		d.mu.Unlock()
+		if !d.sleep(ctx, next, d.kickCh) {
+			return
+		}
+	}
+}
+
+// reconcileLocked makes one pass and returns after what time there is something to do even if nothing changes.
+func (d *Driver) reconcileLocked(ctx context.Context) time.Duration {
+	now := d.clock.Now()
+	d.expireLocked(ctx, now)
+	if d.connected && d.synced {
+		if !d.closing {
+			d.placeLocked(ctx, now)
+			for _, id := range d.nodeIDsLocked() {
+				if n := d.nodes[id]; n.drain != nil {
+					d.drainLocked(ctx, n, now)
+				}
+			}
+			for _, e := range d.replaceLocked() {
+				if err := d.saveLocked(ctx, e.rows...); err != nil {
+					d.log.LogAttrs(ctx, slog.LevelError, "cannot hand a service over to its replicas", slog.String("error", err.Error()))
+					break
+				}
+				e.apply(now)
+			}
+		}
+		d.sendLocked(now)
+	}
+	next := now.Add(d.opts.ProbeInterval)
+	for _, at := range d.retryAt {
+		if at.After(now) && at.Before(next) {
+			next = at
+		}
+	}
+	return next.Sub(now)
+}
+
+// expireLocked drops what holds for a time only.
+func (d *Driver) expireLocked(ctx context.Context, now time.Time) {
+	for _, m := range []map[string]time.Time{d.retryAt} {
+		maps.DeleteFunc(m, func(_ string, at time.Time) bool { return !at.After(now) })
+	}
+	maps.DeleteFunc(d.shunned, func(_ autoheal.NodeID, at time.Time) bool { return !at.After(now) })
+	maps.DeleteFunc(d.busyGPUs, func(_ autoheal.GPUID, at time.Time) bool { return !at.After(now) })
+	for _, id := range slices.Sorted(maps.Keys(d.nominations)) {
+		if !d.nominations[id].until.After(now) {
+			d.dropNominationLocked(ctx, id)
+		}
+	}
+}
+
+// nominateLocked reserves a place for the next attempt of a workload.
+func (d *Driver) nominateLocked(nom *nomination) row {
+	d.nominations[nom.workload] = nom
+	w := d.workloads[nom.workload]
+	a := w.current()
+	if a == nil || a.state != autoheal.Pending {
+		// The attempt does not exist yet; the index holds its place under the number it will get.
+		a = d.nextAttempt(w, a, causeStart)
+	}
+	v := d.workloadViewLocked(w, a)
+	v.State, v.Node, v.GPUs = autoheal.Pending, nom.node, nom.gpus
+	d.index.SetWorkload(v)
+	return putNomination(nom)
+}
+
+func (d *Driver) dropNominationLocked(ctx context.Context, id autoheal.WorkloadID) {
+	if d.nominations[id] == nil {
+		return
+	}
+	delete(d.nominations, id)
+	if err := d.saveLocked(ctx, dropNomination(id)); err != nil {
+		d.log.LogAttrs(ctx, slog.LevelWarn, "cannot drop a nomination", slog.String("workload", string(id)), slog.String("error", err.Error()))
+	}
+	w := d.workloads[id]
+	if w == nil {
+		return
+	}
+	d.index.RemoveWorkload(id, w.attempt+1)
+	if a := w.current(); a != nil {
+		d.index.SetWorkload(d.workloadViewLocked(w, a))
+	}
+}
+
+// placeLocked gives every pending attempt a place that it can have: the most urgent first, gangs whole.
+func (d *Driver) placeLocked(ctx context.Context, now time.Time) {
+	if len(d.pending) == 0 {
+		return
+	}
+	seen := map[autoheal.GangID]bool{}
+	for _, w := range d.waitingLocked() {
+		switch g := w.set.Gang; {
+		case g == "":
+			d.placeTogetherLocked(ctx, []*workload{w}, now)
+		case !seen[g]:
+			seen[g] = true
+			d.placeGangLocked(ctx, g, now)
+		}
+	}
+}
+
+// waitingLocked lists the workloads whose current attempt is pending: by priority, then by age.
+func (d *Driver) waitingLocked() []*workload {
+	out := make([]*workload, 0, len(d.pending))
+	for id := range d.pending {
+		out = append(out, d.workloads[id])
+	}
+	slices.SortFunc(out, func(a, b *workload) int {
+		if p := priorityOf(b.spec) - priorityOf(a.spec); p != 0 {
+			return p
+		}
+		if c := a.current().created.Compare(b.current().created); c != 0 {
+			return c
+		}
+		return attemptRef{a.id, 0}.compare(attemptRef{b.id, 0})
+	})
+	return out
+}
+
+// placeGangLocked places the pending members of a gang, if with them the gang is whole.
+func (d *Driver) placeGangLocked(ctx context.Context, g autoheal.GangID, now time.Time) {
+	var waiting []*workload
+	present, size := 0, 0
+	for _, id := range slices.Sorted(maps.Keys(d.gangs[g])) {
+		w := d.gangs[g][id]
+		a := w.current()
+		if a == nil || w.desired != autoheal.DesiredRunning || a.state.Ended() {
+			continue
+		}
+		present++
+		size = w.set.GangSize
+		if a.state == autoheal.Pending {
+			waiting = append(waiting, w)
+		}
+	}
+	if present < size {
+		for _, w := range waiting {
+			d.explainLocked(w, "gang "+string(g)+" has "+strconv.Itoa(present)+" of "+strconv.Itoa(size)+" members ready to start", now)
+		}
+		return
+	}
+	d.placeTogetherLocked(ctx, waiting, now)
+}
+
+// requestLocked is what the placement of w's next or pending attempt has to observe.
+func (d *Driver) requestLocked(w *workload, a *attempt) place.Request {
+	r := place.RequestOf(d.workloadViewLocked(w, a))
+	r.Avoid = slices.Clone(a.wishes.Avoid)
+	r.AvoidGPUs = slices.Clone(a.wishes.AvoidGPUs)
+	r.Avoid = append(r.Avoid, slices.Sorted(maps.Keys(d.shunned))...)
+	r.AvoidGPUs = append(r.AvoidGPUs, slices.Sorted(maps.Keys(d.busyGPUs))...)
+	if nom := d.nominations[w.id]; nom != nil {
+		r.Nominated = nom.node
+	}
+	for _, s := range d.children[w.parent] {
+		if c := s.current(); s != w && c != nil && c.node != "" && !c.state.Ended() {
+			r.SpreadFrom = append(r.SpreadFrom, c.node)
+		}
+	}
+	slices.Sort(r.SpreadFrom)
+	return r
+}
+
+// placeTogetherLocked places the pending attempts of all of ws, or of none.
+func (d *Driver) placeTogetherLocked(ctx context.Context, ws []*workload, now time.Time) {
+	if len(ws) == 0 {
+		return
+	}
+	reqs := make([]place.Request, len(ws))
+	for i, w := range ws {
+		reqs[i] = d.requestLocked(w, w.current())
+	}
+	spots, refusal := d.index.FitAll(reqs)
+	if refusal != nil {
+		for _, w := range ws {
+			d.explainLocked(w, refusal.Detail, now)
+		}
+		return
+	}
+	generation := 0
+	for _, w := range ws {
+		generation = max(generation, w.attempt)
+	}
+	var rows []row
+	placed := make([]*attempt, len(ws))
+	for i, w := range ws {
+		c := w.current().clone()
+		c.node, c.gpus, c.state, c.detail = spots[i].Node, spots[i].GPUs, autoheal.Scheduled, ""
+		c.generation = strconv.Itoa(generation)
+		placed[i] = c
+		rows = append(rows, putAttempt(c), dropNomination(w.id))
+	}
+	if err := d.saveLocked(ctx, rows...); err != nil {
+		d.log.LogAttrs(ctx, slog.LevelError, "cannot place: the registry does not take it", slog.String("workload", string(ws[0].id)), slog.String("error", err.Error()))
+		return
+	}
+	for i, w := range ws {
+		delete(d.nominations, w.id)
+		d.touchLocked(w, placed[i], now, "registry")
+	}
+}
+
+// explainLocked tells why an attempt is still pending, when that has changed.
+func (d *Driver) explainLocked(w *workload, why string, now time.Time) {
+	a := w.current()
+	if a.detail == why {
+		return
+	}
+	c := a.clone()
+	c.detail = why
+	d.trackLocked(w, c)
+	d.emitWorkloadLocked(d.workloadViewLocked(w, c), now, "registry")
+}
+
+// unplaceLocked takes a scheduled attempt that certainly was not started back to pending.
+func (d *Driver) unplaceLocked(ctx context.Context, w *workload, a *attempt, why string, now time.Time) {
+	c := a.clone()
+	c.node, c.gpus, c.state, c.detail, c.accepted = "", nil, autoheal.Pending, why, false
+	if err := d.saveLocked(ctx, putAttempt(c)); err != nil {
+		d.log.LogAttrs(ctx, slog.LevelError, "cannot take a placement back", slog.String("workload", a.ref.String()), slog.String("error", err.Error()))
+		return
+	}
+	d.touchLocked(w, c, now, "registry")
+}
