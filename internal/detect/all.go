@@ -1,0 +1,6 @@
+package detect
+
+// All returns the detectors in order of precedence of their kinds.
+func All() []Detector {
+	return []Detector{nodeOffline{}, crashLoop{}}
+}

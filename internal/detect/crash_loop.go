@@ -1,0 +1,85 @@
+package detect
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+
+	"autoheal.dev/autoheal"
+)
+
+// crashLoop claims that a workload which is wanted has ended badly. An exit that was seen is conclusive (behaviour A6).
+// Whether it counts against the workload is decided by the exit's reason (behaviour E3).
+type crashLoop struct{}
+
+func (crashLoop) Kind() autoheal.FailureKind { return autoheal.CrashLoop }
+
+func (crashLoop) Detect(v View, c Change, now time.Time) []autoheal.Finding {
+	w := c.Workload
+	if w == nil || w.State != autoheal.Failed || w.Exit == nil || !Wanted(w) {
+		return nil
+	}
+	if b := c.WorkloadBefore; b != nil && b.Attempt == w.Attempt && b.State == w.State && b.Desired == w.Desired && (b.Paused == nil) == (w.Paused == nil) {
+		return nil
+	}
+	f := autoheal.Finding{
+		Kind: autoheal.CrashLoop, Subject: w.Ref(), Affected: []autoheal.Ref{w.Ref()},
+		Confidence: 1, Conclusive: true, Since: w.EndedAt, Cause: DescribeExit(w), Because: "crash_loop." + string(w.Exit.Reason),
+		Evidence: []autoheal.Signal{exitSignal(w, now)},
+	}
+	if w.Gang != "" {
+		f.Subject = autoheal.Ref{Kind: autoheal.RefGang, ID: string(w.Gang), Generation: strconv.Itoa(w.Attempt)}
+		f.Affected = nil
+		for _, m := range v.Gang(w.Gang) {
+			f.Affected = append(f.Affected, m.Ref())
+		}
+	}
+	return []autoheal.Finding{f}
+}
+
+// Wanted reports whether a workload is meant to run and ours to restart: its owner wants it, it is not paused, and
+// nothing else manages it.
+func Wanted(w *autoheal.Workload) bool {
+	return w.Desired == autoheal.DesiredRunning && w.Paused == nil && w.Owner == nil && w.Options.Heal != autoheal.HealOff
+}
+
+// DescribeExit says in one sentence how an attempt ended.
+func DescribeExit(w *autoheal.Workload) string {
+	e := w.Exit
+	what := fmt.Sprintf("exit code %d", e.Code)
+	if e.Signal != "" {
+		what = "killed by " + e.Signal
+	}
+	switch {
+	case e.OOM == autoheal.OOMHostCgroup:
+		return fmt.Sprintf("out of memory at its own limit of %d MiB (%s)", w.Request.MemoryMB, what)
+	case e.OOM == autoheal.OOMHostGlobal:
+		return fmt.Sprintf("killed because the node ran out of memory, not at its own limit (%s)", what)
+	case e.OOM == autoheal.OOMGPU:
+		return fmt.Sprintf("out of GPU memory (%s)", what)
+	case e.Reason == autoheal.ExitStartFailed:
+		return "could not be started: " + e.Detail
+	case e.Reason == autoheal.ExitCrashed:
+		return what
+	default:
+		return fmt.Sprintf("ended by %s (%s)", e.Reason, what)
+	}
+}
+
+func exitSignal(w *autoheal.Workload, now time.Time) autoheal.Signal {
+	failure := autoheal.FailureCrash
+	switch w.Exit.OOM {
+	case autoheal.OOMHostCgroup, autoheal.OOMHostGlobal:
+		failure = autoheal.FailureOOMHost
+	case autoheal.OOMGPU:
+		failure = autoheal.FailureOOMGPU
+	}
+	return autoheal.Signal{
+		Rule: "exit", Source: "shim", Failure: failure, Subject: w.Ref(), At: w.EndedAt, SeenAt: now, Count: 1, Conclusive: true,
+		Fields: map[string]string{
+			"code": strconv.Itoa(w.Exit.Code), "signal": w.Exit.Signal, "reason": string(w.Exit.Reason), "oom": string(w.Exit.OOM),
+			"attempt": strconv.Itoa(w.Attempt),
+		},
+		Excerpt: w.Exit.Detail,
+	}
+}

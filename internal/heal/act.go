@@ -1,0 +1,285 @@
+package heal
+
+import (
+	"fmt"
+	"hash/fnv"
+	"maps"
+	"slices"
+	"time"
+
+	"autoheal.dev/autoheal"
+	"autoheal.dev/autoheal/internal/journal"
+)
+
+// progress is where an action stands.
+type progress int
+
+const (
+	actHeld    progress = iota // a gate refused it; the hold is journalled
+	actPending                 // sent, or waiting to be sent again
+	actDone                    // accepted
+	actFailed                  // refused for good, or unknown twice in a row
+)
+
+// How long an action may take to be accepted, and how long one that was not sent waits before it is sent again.
+const (
+	actionTimeout = 30 * time.Second
+	resendAfter   = time.Second
+	resendMost    = 30 * time.Second
+)
+
+// act asks for one action and says where it stands. It is called again on every change until it is done: a new action
+// goes through the gates and is journalled as an intent before it leaves; the same target and verb is the same action.
+func (c *Core) act(p *proposal) (progress, *action) {
+	a := c.existing(p)
+	if a == nil {
+		return c.send(p, nil)
+	}
+	switch a.Outcome {
+	case "":
+		return actPending, a
+	case autoheal.OutcomeDone:
+		return actDone, a
+	case autoheal.OutcomeNotSent:
+		return c.notSent(p, a)
+	default:
+		return c.unknown(p, a)
+	}
+}
+
+func (c *Core) existing(p *proposal) *action {
+	if p.i != nil {
+		return p.i.findAction(p.verb, p.target)
+	}
+	return nil
+}
+
+// notSent sends again what never left, later and later; what can never succeed fails.
+func (c *Core) notSent(p *proposal, a *action) (progress, *action) {
+	switch a.ErrorKind {
+	case autoheal.ErrInvalid, autoheal.ErrDenied, autoheal.ErrUnsupported:
+		return actFailed, a
+	case autoheal.ErrNotFound:
+		if p.verb == autoheal.Stop || p.verb == autoheal.Uncordon {
+			return actDone, a
+		}
+		return actFailed, a
+	}
+	wait := min(resendAfter<<min(a.Try-1, 10), resendMost)
+	if at := a.ResultAt.Add(wait); c.now.Before(at) {
+		c.after(p.k, at)
+		return actPending, a
+	}
+	return c.send(p, a)
+}
+
+// unknown looks before it acts again: the target is listed anew, then the same action is sent under the same ID. Twice in
+// a row fails.
+func (c *Core) unknown(p *proposal, a *action) (progress, *action) {
+	if a.Unknowns >= 2 {
+		return actFailed, a
+	}
+	at := a.ResultAt.Add(c.pol.Node.ProbeTimeout)
+	if c.now.Before(at) {
+		c.refresh(p)
+		c.after(p.k, at)
+		return actPending, a
+	}
+	return c.send(p, a)
+}
+
+// refresh asks for the target to be listed anew; it is safe, at most one is under way for a target.
+func (c *Core) refresh(p *proposal) {
+	if p.i == nil {
+		return
+	}
+	if r := p.i.findAction(autoheal.Refresh, p.target); r != nil && (r.pending() || c.now.Sub(r.IntentAt) < c.pol.Node.ProbeTimeout) {
+		return
+	}
+	q := *p
+	q.verb, q.params, q.budget, q.need, q.reason = autoheal.Refresh, autoheal.ActionParams{}, "", nil, "the outcome of an action is unknown"
+	c.intend(&q, nil)
+}
+
+// send asks the gates, then intends.
+func (c *Core) send(p *proposal, again *action) (progress, *action) {
+	name, v := c.ask(p)
+	if v.Reason == autoheal.ReasonApprovalNeeded && v.On == "approval" {
+		c.askApproval(p, v)
+		name, v = c.ask(p)
+	}
+	if !v.OK {
+		c.hold(p, name, v)
+		return actHeld, again
+	}
+	c.release(p)
+	return actPending, c.intend(p, again)
+}
+
+// intend journals the intent and hands the action over.
+func (c *Core) intend(p *proposal, again *action) *action {
+	a := autoheal.Action{
+		Incident: incidentID(p.i), Epoch: c.life.Epoch, Verb: p.verb, Target: p.target, Actor: p.actor, Reason: p.reason,
+		Deadline: c.now.Add(actionTimeout), Params: p.params,
+	}
+	if a.Actor == "" {
+		a.Actor = autoheal.ActorEngine
+	}
+	in := journal.Intent{Effect: p.verb.Effect(), BudgetKey: p.budget, Command: p.command, Try: 1}
+	if p.rec != nil {
+		in.Workload = p.rec.Workload
+	}
+	if again != nil {
+		a.ID, in.Try = again.ID, again.Try+1
+	} else {
+		a.ID = c.actionID(p)
+		c.spend(p, a.ID)
+	}
+	in.Action = a
+	c.useApproval(p, a.ID)
+	if !c.record(a.Incident, in) {
+		return nil
+	}
+	c.out.Actions = append(c.out.Actions, a)
+	return c.d.action(a.ID, a.Incident)
+}
+
+func (c *Core) actionID(p *proposal) autoheal.ActionID {
+	if p.i == nil {
+		return autoheal.ActionID(p.command + "/1")
+	}
+	return autoheal.ActionID(fmt.Sprintf("%s/%d", p.i.ID, len(p.i.Actions)+1))
+}
+
+// result takes in what became of an action.
+func (c *Core) result(r autoheal.Result) {
+	inc, a := c.findAction(r.Action)
+	if a == nil || !a.pending() {
+		return
+	}
+	res := journal.Result{Action: r.Action, Outcome: r.Outcome, Proof: r.Proof}
+	if r.Err != nil {
+		res.ErrorKind, res.Detail = r.Err.Kind, r.Err.Error()
+	}
+	if !c.record(inc, res) {
+		return
+	}
+	if r.Outcome == autoheal.OutcomeNotSent && a.BudgetKey != "" {
+		c.giveBack(inc, a.BudgetKey, a.ID, true)
+	}
+	c.marked(inc, a)
+	if inc == "" {
+		c.commandResult(a, r)
+		return
+	}
+	c.dirty[key{inc: inc, w: a.Workload}] = true
+	c.dirty[key{inc: inc}] = true
+	if a.Workload != "" {
+		c.dirty[key{inc: inc, w: a.Workload, what: dutyOld}] = true
+	}
+	if a.Verb == autoheal.Uncordon {
+		c.dirty[key{what: dutyMark, w: autoheal.WorkloadID(autoheal.Ref{Kind: a.Target.Kind, ID: a.Target.ID}.String())}] = true
+	}
+}
+
+func (c *Core) findAction(id autoheal.ActionID) (autoheal.IncidentID, *action) {
+	for n := 0; n < len(id); n++ {
+		if id[n] == '/' {
+			inc := autoheal.IncidentID(id[:n])
+			if a := c.d.action(id, inc); a != nil {
+				if c.d.Incidents[inc] == nil {
+					inc = ""
+				}
+				return inc, a
+			}
+		}
+	}
+	return "", nil
+}
+
+// marked follows our own cordons and quarantines.
+func (c *Core) marked(inc autoheal.IncidentID, a *action) {
+	if a.Outcome != autoheal.OutcomeDone || a.Actor != autoheal.ActorEngine {
+		return
+	}
+	r := autoheal.Ref{Kind: a.Target.Kind, ID: a.Target.ID}
+	switch a.Verb {
+	case autoheal.Cordon, autoheal.QuarantineGPU:
+		c.record(inc, journal.MarkSet{Ref: r, Verb: a.Verb, Mark: autoheal.Mark{By: autoheal.ByAutoheal, Reason: a.Reason, Incident: inc, Epoch: a.Epoch, At: c.now}})
+		c.dirty[key{what: dutyMark, w: autoheal.WorkloadID(r.String())}] = true
+	case autoheal.Uncordon, autoheal.ReleaseGPU:
+		c.clearMark(r, "returned to service")
+	}
+}
+
+// hold journals that something waits, once for each reason, and arranges for it to be looked at again.
+func (c *Core) hold(p *proposal, gate string, v verdict) {
+	target, held := holdTarget(p)
+	if held == nil || held.Reason != v.Reason || held.On != v.On || !held.Until.Equal(v.Until) {
+		c.record(incidentID(p.i), journal.Held{
+			Target: target, Verb: string(p.verb), Gate: gate, Reason: v.Reason, Detail: v.Detail, Until: v.Until, On: v.On,
+		})
+	}
+	c.await(p.k, v.Until, v.On)
+}
+
+// await arranges for k to be stepped at a time, or when somebody wakes a key.
+func (c *Core) await(k key, until time.Time, on string) {
+	if !until.IsZero() {
+		c.after(k, until)
+	}
+	if on == "" {
+		return
+	}
+	if c.waiting[on] == nil {
+		c.waiting[on] = map[key]bool{}
+	}
+	c.waiting[on][k] = true
+}
+
+func (c *Core) release(p *proposal) {
+	target, held := holdTarget(p)
+	if held != nil {
+		c.record(incidentID(p.i), journal.Released{Target: target, Verb: string(p.verb), By: "its gate"})
+	}
+}
+
+// holdTarget says under which name a proposal is held and what holds it now.
+func holdTarget(p *proposal) (autoheal.Ref, *autoheal.Held) {
+	switch {
+	case p.rec != nil:
+		return autoheal.WorkloadRef(p.rec.Workload), p.rec.Held
+	case p.i != nil:
+		return autoheal.Ref{Kind: p.i.Subject.Kind, ID: p.i.Subject.ID}, p.i.Held
+	}
+	return p.target, nil
+}
+
+// askApproval asks a person, once.
+func (c *Core) askApproval(p *proposal, v verdict) {
+	id := fmt.Sprintf("app-%06d", c.d.Counters.Approval+1)
+	c.record(incidentID(p.i), journal.ApprovalAsked{
+		ID: id, Verb: p.verb, Target: p.target, Generation: p.target.Generation, Reason: p.reason, Expires: c.now.Add(c.pol.Approval.Expires),
+	})
+	c.alert(p.i, alertSpec{
+		name: "approval-needed", severity: autoheal.SeverityWarning, dedup: id,
+		text: fmt.Sprintf("%s %s waits for approval: %s. Approve with: autoheal approve %s", p.verb, p.target, p.reason, id),
+	})
+}
+
+func (c *Core) useApproval(p *proposal, id autoheal.ActionID) {
+	for _, key := range slices.Sorted(maps.Keys(c.d.Approvals)) {
+		a := c.d.Approvals[key]
+		if a.State == "given" && a.Verb == p.verb && a.Target.Same(p.target) && a.Generation == p.target.Generation {
+			c.record(incidentID(p.i), journal.ApprovalUsed{ID: key, Action: id})
+			return
+		}
+	}
+}
+
+// spread returns a factor of 0.9 to 1.1 that depends on nothing but the name: it keeps restarts apart without chance.
+func spread(name string) float64 {
+	h := fnv.New32a()
+	h.Write([]byte(name))
+	return 0.9 + 0.2*float64(h.Sum32()%1000)/999
+}

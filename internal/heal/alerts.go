@@ -1,0 +1,192 @@
+package heal
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"autoheal.dev/autoheal"
+	"autoheal.dev/autoheal/internal/journal"
+)
+
+// alertSpec is a message before it is queued; dedup makes it the same message when asked for twice.
+type alertSpec struct {
+	name     string
+	severity autoheal.Severity
+	dedup    string
+	text     string
+	source   string
+	labels   map[string]string
+}
+
+// alert queues a message once. The outbox is journalled, so that none is lost and none is sent twice after a restart.
+func (c *Core) alert(i *incident, s alertSpec) string {
+	if s.dedup != "" && c.d.alerted(s.dedup) {
+		return ""
+	}
+	id := fmt.Sprintf("alert-%06d", c.d.Counters.Alert+1)
+	if s.source == "" {
+		s.source = "autoheal"
+		if i != nil {
+			s.source = string(i.ID)
+		}
+	}
+	if i != nil && i.Simulated {
+		s.text += " [simulated hardware]"
+	}
+	c.record(incidentID(i), journal.AlertQueued{
+		ID: id, Severity: s.severity, Name: s.name, Channel: "default", DedupKey: s.dedup, Text: s.text, Source: s.source, Labels: s.labels,
+	})
+	return id
+}
+
+// notifyFailure tells that an incident is being acted upon.
+func (c *Core) notifyFailure(i *incident) {
+	if !c.pol.Alerts.NotifyOnFailure {
+		return
+	}
+	c.alert(i, alertSpec{
+		name: strings.ReplaceAll(string(i.Kind), "_", "-"), severity: autoheal.SeverityWarning, dedup: string(i.ID) + " failure",
+		text: fmt.Sprintf("%s: %s. Recovering %d of its workloads.", i.Subject, i.Cause, i.Open),
+	})
+}
+
+// alertHardware asks for the machine to be looked at.
+func (c *Core) alertHardware(i *incident) {
+	c.alert(i, alertSpec{
+		name: "check-hardware", severity: autoheal.SeverityWarning, dedup: string(i.ID) + " hardware",
+		text: fmt.Sprintf("node %s has not answered since %s: check its power, network and agent. When it is back it returns to service by itself; if it is off for good: autoheal fence confirm %s --powered-off", i.Subject.ID, i.Since.Format(time.RFC3339), i.Subject.ID),
+	})
+}
+
+// notifyEnd tells how an incident ended. What needs a person is always said; good news only when they are wanted.
+func (c *Core) notifyEnd(i *incident) {
+	switch i.Phase {
+	case autoheal.Recovered:
+		if c.pol.Alerts.NotifyOnRecovery {
+			c.alert(i, alertSpec{
+				name: "recovered", severity: autoheal.SeverityInfo, dedup: fmt.Sprintf("%s recovered %d", i.ID, i.Reopened),
+				text: fmt.Sprintf("%s recovered: %s. %s", i.Subject, i.Cause, summary(i)),
+			})
+		}
+	case autoheal.Escalated:
+		c.alert(i, alertSpec{
+			name: "needs-a-person", severity: autoheal.SeverityCritical, dedup: fmt.Sprintf("%s escalated %d", i.ID, i.Reopened),
+			text: escalation(i),
+		})
+	}
+}
+
+// escalation is the whole message for the person on call: what broke, what was tried, what to type.
+func escalation(i *incident) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s needs a person: %s.", i.Subject, strings.TrimSuffix(i.Cause, "."))
+	for _, w := range i.Order {
+		if rec := i.Recoveries[w]; rec.End == autoheal.EndEscalated {
+			fmt.Fprintf(&b, " %s: %s.", w, strings.TrimSuffix(rec.Reason, "."))
+		}
+	}
+	if tried := tried(i); tried != "" {
+		fmt.Fprintf(&b, " Tried: %s.", tried)
+	}
+	b.WriteString(" Next: " + strings.Join(recommend(i), "; "))
+	return b.String()
+}
+
+func tried(i *incident) string {
+	var out []string
+	for _, a := range i.Actions {
+		if a.Verb != autoheal.Refresh {
+			out = append(out, fmt.Sprintf("%s %s (%s)", a.Verb, a.Target.ID, outcomeText(a)))
+		}
+	}
+	if n := len(out); n > 8 {
+		out = append(out[:4:4], append([]string{fmt.Sprintf("%d more", n-8)}, out[n-4:]...)...)
+	}
+	return strings.Join(out, ", ")
+}
+
+func outcomeText(a *action) string {
+	switch a.Outcome {
+	case "":
+		return "under way"
+	case autoheal.OutcomeDone:
+		return "accepted"
+	case autoheal.OutcomeNotSent:
+		return "not sent: " + a.Detail
+	default:
+		return "outcome unknown"
+	}
+}
+
+// summary counts how the recoveries of an incident ended.
+func summary(i *incident) string {
+	n := map[autoheal.RecoveryEnd]int{}
+	for _, w := range i.Order {
+		n[i.Recoveries[w].End]++
+	}
+	var parts []string
+	for _, x := range []struct {
+		end  autoheal.RecoveryEnd
+		text string
+	}{{autoheal.EndRecovered, "recovered"}, {autoheal.EndLeftAlone, "left alone"}, {autoheal.EndCancelled, "cancelled"}, {autoheal.EndEscalated, "escalated"}} {
+		if n[x.end] > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", n[x.end], x.text))
+		}
+	}
+	if len(parts) == 0 {
+		return "No workload was affected."
+	}
+	return "Workloads: " + strings.Join(parts, ", ") + "."
+}
+
+// stepPage pages by the clock (behaviour F2): the objective has passed and the workload is not back, whatever the phase.
+// Being held for a quarter of the objective is a warning before that.
+func (c *Core) stepPage(i *incident, rec *recovery) {
+	if rec == nil || rec.Step == autoheal.StepDone || rec.Step == autoheal.StepVerifying || i.Phase.Ended() {
+		return
+	}
+	k := key{inc: i.ID, w: rec.Workload, what: dutyPage}
+	if c.d.Storm != nil && !c.d.Storm.Released && !i.Conclusive {
+		c.await(k, time.Time{}, "storm") // the storm has pages of its own
+		return
+	}
+	if c.now.Before(rec.Deadline) {
+		c.after(k, rec.Deadline)
+		return
+	}
+	text := fmt.Sprintf("%s is not back after its objective of %s: %s.", rec.Workload, rec.Objective, strings.TrimSuffix(i.Cause, "."))
+	if rec.Held != nil {
+		text += fmt.Sprintf(" Held (%s): %s.", rec.Held.Reason, rec.Held.Detail)
+	} else {
+		text += fmt.Sprintf(" It is %s; healing goes on.", rec.Step)
+	}
+	c.alert(i, alertSpec{
+		name: "objective-missed", severity: autoheal.SeverityCritical, dedup: string(i.ID) + " late " + string(rec.Workload),
+		text: text + " See: autoheal incidents show " + string(i.ID),
+	})
+}
+
+// recommend names what a person should do next, with the command to type.
+func recommend(i *incident) []string {
+	var out []string
+	add := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
+	if i.Subject.Kind == autoheal.RefNode && i.Kind == autoheal.NodeOffline && i.Phase != autoheal.Cleared {
+		add("Investigate the hardware of %s (autoheal nodes show %s)", i.Subject.ID, i.Subject.ID)
+	}
+	for _, w := range i.Order {
+		rec := i.Recoveries[w]
+		if rec.End != autoheal.EndEscalated && rec.Held == nil {
+			continue
+		}
+		if rec.End == autoheal.EndEscalated {
+			add("Find the cause in its output (autoheal logs %s), then run autoheal workloads resume %s", w, w)
+		} else {
+			add("%s waits: %s", w, rec.Held.Detail)
+		}
+	}
+	if len(out) == 0 && i.Phase == autoheal.Recovered {
+		add("Nothing to do; the account is in autoheal postmortem %s", i.ID)
+	}
+	return out
+}

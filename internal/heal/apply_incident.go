@@ -1,0 +1,221 @@
+package heal
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"autoheal.dev/autoheal"
+	"autoheal.dev/autoheal/internal/journal"
+)
+
+// stormReleased is who ended a storm hold when a person did: the silent nodes are then acted upon.
+const stormReleased = "released"
+
+// legalPhase and legalStep are the transition tables; whatever is missing is illegal.
+var legalPhase = map[autoheal.Phase][]autoheal.Phase{
+	autoheal.Suspected:  {autoheal.Cleared, autoheal.Recovering, autoheal.Dismissed},
+	autoheal.Recovering: {autoheal.Recovered, autoheal.Escalated, autoheal.Dismissed, autoheal.Cleared},
+	autoheal.Recovered:  {autoheal.Recovering},
+}
+
+var legalStep = map[autoheal.StepName][]autoheal.StepName{
+	autoheal.StepWaiting:   {autoheal.StepStopping, autoheal.StepDone, autoheal.StepWaiting},
+	autoheal.StepStopping:  {autoheal.StepStarting, autoheal.StepDone, autoheal.StepWaiting},
+	autoheal.StepStarting:  {autoheal.StepVerifying, autoheal.StepWaiting, autoheal.StepDone},
+	autoheal.StepVerifying: {autoheal.StepWaiting, autoheal.StepDone},
+}
+
+func (d *durable) foldIncident(r journal.Record) error {
+	if p, ok := r.Data.(journal.IncidentOpened); ok {
+		return d.openIncident(p, r)
+	}
+	i := d.Incidents[r.Incident]
+	if i == nil {
+		return fmt.Errorf("incident %q is not known", r.Incident)
+	}
+	switch p := r.Data.(type) {
+	case journal.EvidenceAdded:
+		i.addEvidence(p)
+	case journal.IncidentMerged:
+		i.MergedInto = p.Into
+	case journal.IncidentPhase:
+		return d.setPhase(i, p, r.At)
+	case journal.StepDone:
+		i.Steps[p.Step] = p
+	case journal.RecoveryOpened:
+		return i.openRecovery(p, r.At)
+	case journal.PostMortem:
+		i.SHA256 = p.SHA256
+	case journal.Held:
+		h := &autoheal.Held{Reason: p.Reason, Detail: p.Detail, Since: r.At, Until: p.Until, On: p.On}
+		if rec := i.Recoveries[autoheal.WorkloadID(p.Target.ID)]; rec != nil && p.Target.Kind == autoheal.RefWorkload {
+			rec.Held = h
+			return nil
+		}
+		i.Held = h
+	case journal.Released:
+		if rec := i.Recoveries[autoheal.WorkloadID(p.Target.ID)]; rec != nil && p.Target.Kind == autoheal.RefWorkload {
+			rec.Held = nil
+			return nil
+		}
+		i.Held = nil
+	default:
+		return d.foldRecovery(i, r)
+	}
+	return nil
+}
+
+func (d *durable) openIncident(p journal.IncidentOpened, r journal.Record) error {
+	if d.Incidents[r.Incident] != nil {
+		return fmt.Errorf("incident %s is open already", r.Incident)
+	}
+	d.Counters.Incident = max(d.Counters.Incident, number(string(r.Incident), "inc-"))
+	d.Incidents[r.Incident] = &incident{
+		ID: r.Incident, Kind: p.Kind, Phase: autoheal.Suspected, Subject: p.Subject, Domains: p.Domains, Since: p.Since, Opened: r.At,
+		Confidence: p.Confidence, Conclusive: p.Conclusive, Cause: p.Cause, Because: p.Because, Simulated: p.Simulated, Whole: p.Whole,
+		Steps: map[string]journal.StepDone{}, Recoveries: map[autoheal.WorkloadID]*recovery{},
+	}
+	return nil
+}
+
+func (i *incident) addEvidence(p journal.EvidenceAdded) {
+	i.EvidenceN += p.Count
+	if p.Signal != nil && len(i.Evidence) < keepEvidence {
+		i.Evidence = append(i.Evidence, *p.Signal)
+	}
+	if p.Cause != "" {
+		i.Cause = p.Cause
+	}
+}
+
+func (d *durable) setPhase(i *incident, p journal.IncidentPhase, at time.Time) error {
+	if i.Phase != p.From || !slices.Contains(legalPhase[p.From], p.To) {
+		return fmt.Errorf("incident %s: illegal transition %s -> %s (it is %s)", i.ID, p.From, p.To, i.Phase)
+	}
+	if i.Phase == autoheal.Recovered {
+		i.reopen()
+	}
+	i.Phase = p.To
+	if p.To == autoheal.Recovered && i.Kind == autoheal.NodeOffline && len(i.Order) > 0 {
+		d.CooldownFrom = slices.DeleteFunc(append(d.CooldownFrom, at), func(t time.Time) bool { return at.Sub(t) > time.Hour })
+	}
+	if p.To.Ended() {
+		i.Ended, i.Held = at, nil
+		for _, a := range d.Alerts {
+			if a.Incident == i.ID && a.Active {
+				a.Active, a.ResolvedAt = p.To == autoheal.Escalated, nil
+				if !a.Active {
+					a.ResolvedAt = &at
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// reopen makes room for the recoveries of a relapse.
+func (i *incident) reopen() {
+	i.Ended, i.SHA256 = time.Time{}, ""
+	i.Reopened++
+	for _, w := range i.Order {
+		i.Past = append(i.Past, i.Recoveries[w])
+	}
+	i.Order, i.Recoveries = nil, map[autoheal.WorkloadID]*recovery{}
+	i.Steps = map[string]journal.StepDone{}
+}
+
+func (i *incident) openRecovery(p journal.RecoveryOpened, at time.Time) error {
+	if old := i.Recoveries[p.Workload]; old != nil {
+		if old.Step != autoheal.StepDone {
+			return fmt.Errorf("incident %s: %s is being recovered already", i.ID, p.Workload)
+		}
+		i.Past = append(i.Past, old)
+		i.Order = slices.DeleteFunc(i.Order, func(w autoheal.WorkloadID) bool { return w == p.Workload })
+	}
+	i.Recoveries[p.Workload] = &recovery{
+		RecoveryOpened: p, Step: autoheal.StepWaiting, Rung: p.Rung, Try: 1, Proof: autoheal.ProofNone, Opened: at, StepAt: at,
+		NotBefore: p.FailedAt.Add(p.Grace),
+	}
+	i.Order = append(i.Order, p.Workload)
+	i.Open++
+	return nil
+}
+
+func (d *durable) foldRecovery(i *incident, r journal.Record) error {
+	switch p := r.Data.(type) {
+	case journal.RecoveryStep:
+		return d.stepTo(i, p, r.At)
+	case journal.Safe:
+		if rec := i.Recoveries[p.Workload]; rec != nil {
+			rec.SafeAt, rec.Proof = p.At, p.Proof
+		}
+	case journal.Running:
+		if rec := i.Recoveries[p.Workload]; rec != nil {
+			rec.RunningAt, rec.Node = p.At, p.Node
+		}
+	case journal.Overlap:
+		if rec := i.Recoveries[p.Workload]; rec != nil {
+			rec.Overlap, rec.OldGone = &p.For, true
+		}
+	default:
+		return fmt.Errorf("type %s has no meaning here", r.Type)
+	}
+	return nil
+}
+
+func (d *durable) stepTo(i *incident, p journal.RecoveryStep, at time.Time) error {
+	rec := i.Recoveries[p.Workload]
+	if rec == nil || rec.Step != p.From || !slices.Contains(legalStep[p.From], p.To) {
+		return fmt.Errorf("incident %s, recovery of %s: illegal step %s -> %s", i.ID, p.Workload, p.From, p.To)
+	}
+	if p.To == autoheal.StepWaiting {
+		rec.RunningAt, rec.NewAttempts, rec.Node = time.Time{}, nil, ""
+		if len(p.Attempts) > 0 {
+			rec.Attempts = p.Attempts
+			rec.Decided = max(rec.Decided, slices.Max(p.Attempts))
+		}
+	} else if len(p.Attempts) > 0 {
+		rec.NewAttempts = p.Attempts
+	}
+	rec.Step, rec.Rung, rec.Try, rec.Reason, rec.StepAt, rec.StepBy, rec.Held = p.To, p.Rung, p.Try, p.Reason, at, p.Deadline, nil
+	rec.NotBefore = p.NotBefore
+	if p.MemoryMB > 0 {
+		rec.MemoryMB = p.MemoryMB
+	}
+	if p.Ran > 0 {
+		rec.Ran = p.Ran
+	}
+	if p.Proof != "" {
+		rec.Proof = p.Proof
+	}
+	if p.Node != "" {
+		rec.Node = p.Node
+	}
+	if p.To == autoheal.StepDone {
+		d.endRecovery(i, rec, p, at)
+	}
+	return nil
+}
+
+func (d *durable) endRecovery(i *incident, rec *recovery, p journal.RecoveryStep, at time.Time) {
+	rec.End, rec.EndedAt = p.End, at
+	i.Open--
+	if p.End == autoheal.EndEscalated {
+		for n, w := range rec.Members {
+			d.Settled[w] = max(d.Settled[w], rec.Attempts[n])
+		}
+	}
+}
+
+// number returns N of an ID such as inc-000017, 0 for anything else.
+func number(id, prefix string) int {
+	rest, ok := strings.CutPrefix(id, prefix)
+	if !ok {
+		return 0
+	}
+	n, _ := strconv.Atoi(rest)
+	return n
+}

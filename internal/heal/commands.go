@@ -1,0 +1,322 @@
+package heal
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"autoheal.dev/autoheal"
+	"autoheal.dev/autoheal/internal/journal"
+	"autoheal.dev/autoheal/internal/policy"
+)
+
+// command answers one request of a person or an agent. It goes through the same gates and into the same journal as the
+// engine's own actions.
+func (c *Core) command(cmd autoheal.Command) {
+	if cmd.ID == "" {
+		cmd.ID = fmt.Sprintf("cmd-%06d", c.d.Counters.Command+1)
+	}
+	if said, again := c.d.Commands[cmd.ID]; again {
+		c.out.Replies = append(c.out.Replies, autoheal.Reply{Command: cmd.ID, Message: said + " (asked before under this ID)"})
+		return
+	}
+	reply := autoheal.Reply{Command: cmd.ID}
+	if cmd.Verb == autoheal.CmdPlan || cmd.DryRun {
+		c.plan(cmd, &reply)
+		c.out.Replies = append(c.out.Replies, reply)
+		return
+	}
+	if answered := c.carryOut(cmd, &reply); !answered {
+		return // the reply leaves with the action's result
+	}
+	c.recordCommand(cmd, &reply)
+	c.out.Replies = append(c.out.Replies, reply)
+}
+
+func (c *Core) recordCommand(cmd autoheal.Command, reply *autoheal.Reply) {
+	said := reply.Message
+	if reply.Err != nil {
+		said = reply.Err.Error()
+	}
+	args, _ := json.Marshal(struct {
+		Params autoheal.ActionParams `json:"params"`
+		Scope  string                `json:"scope,omitempty"`
+		Reason string                `json:"reason,omitempty"`
+		Until  time.Time             `json:"until,omitzero"`
+	}{cmd.Params, cmd.Scope, cmd.Reason, cmd.Until})
+	c.record(reply.Incident, journal.Command{ID: cmd.ID, Actor: cmd.Actor, Role: cmd.Role, Verb: cmd.Verb, Target: cmd.Target, Args: args, Reply: said})
+}
+
+// carryOut does what a command asks; false means that the answer follows with the result of an action.
+func (c *Core) carryOut(cmd autoheal.Command, reply *autoheal.Reply) bool {
+	switch cmd.Verb {
+	case autoheal.CmdExamine:
+		c.examine(reply)
+	case autoheal.CmdApprove:
+		c.approve(cmd, reply)
+	case autoheal.CmdDismiss:
+		c.dismiss(cmd, reply)
+	case autoheal.CmdRelease:
+		c.releaseHold(cmd, reply)
+	case autoheal.CmdFenceConfirm:
+		c.fenceConfirm(cmd, reply)
+	case autoheal.CmdPauseHealer, autoheal.CmdMaintenance:
+		c.pause(cmd, reply)
+	case autoheal.CmdResumeHealer, autoheal.CmdMaintenanceEnd:
+		c.unpause(cmd, reply)
+	case autoheal.CmdVeto, autoheal.CmdUnveto:
+		c.veto(cmd, reply)
+	case autoheal.CmdAlert:
+		c.createAlert(cmd, reply)
+	case autoheal.CmdSilence:
+		c.silence(cmd, reply)
+	case autoheal.CmdQuarantineClear:
+		c.quarantineClear(cmd, reply)
+	default:
+		return c.actuate(cmd, reply)
+	}
+	return true
+}
+
+func refuse(reply *autoheal.Reply, kind autoheal.ErrorKind, format string, args ...any) {
+	reply.Err = &autoheal.Error{Kind: kind, Detail: fmt.Sprintf(format, args...)}
+}
+
+// examine looks at every subject again, now.
+func (c *Core) examine(reply *autoheal.Reply) {
+	before := c.d.Counters.Incident
+	if c.v.synced {
+		c.synced()
+	}
+	for id := range c.ix.openIDs {
+		reply.Touched = append(reply.Touched, id)
+	}
+	slices.Sort(reply.Touched)
+	reply.Message = fmt.Sprintf("examined %d nodes and %d workloads: %d new incidents, %d open", len(c.v.nodes), len(c.v.cur), c.d.Counters.Incident-before, len(reply.Touched))
+}
+
+func (c *Core) approve(cmd autoheal.Command, reply *autoheal.Reply) {
+	n := 0
+	for _, id := range slices.Sorted(maps.Keys(c.d.Approvals)) {
+		a := c.d.Approvals[id]
+		if a.State != "asked" || cmd.Approval != id && (cmd.Incident == "" || cmd.Incident != a.Incident) {
+			continue
+		}
+		if !active(a.Expires, c.now) {
+			c.record(a.Incident, journal.ApprovalExpired{ID: id})
+			continue
+		}
+		c.record(a.Incident, journal.ApprovalGiven{ID: id, By: cmd.Actor})
+		c.wake("approval/" + id)
+		reply.Incident = a.Incident
+		n++
+	}
+	if n == 0 {
+		refuse(reply, autoheal.ErrNotFound, "nothing waits for this approval: %s%s", cmd.Approval, cmd.Incident)
+		return
+	}
+	reply.Message = fmt.Sprintf("%d approved", n)
+}
+
+func (c *Core) dismiss(cmd autoheal.Command, reply *autoheal.Reply) {
+	i := c.d.Incidents[cmd.Incident]
+	switch {
+	case i == nil:
+		refuse(reply, autoheal.ErrNotFound, "Incident not found: %s", cmd.Incident)
+	case i.Phase.Ended():
+		refuse(reply, autoheal.ErrConflict, "%s has ended already: %s", i.ID, i.Phase)
+	default:
+		for _, w := range slices.Clone(i.Order) {
+			rec := i.Recoveries[w]
+			c.done(i, rec, autoheal.EndEscalated, "dismissed by "+cmd.Actor)
+		}
+		c.phase(i, autoheal.Dismissed, "by "+cmd.Actor+": "+cmd.Reason)
+		reply.Incident, reply.Message = i.ID, fmt.Sprintf("%s is dismissed; what it did stays as it is", i.ID)
+	}
+}
+
+func (c *Core) releaseHold(cmd autoheal.Command, reply *autoheal.Reply) {
+	i := c.d.Incidents[cmd.Incident]
+	switch {
+	case i == nil:
+		refuse(reply, autoheal.ErrNotFound, "Incident not found: %s", cmd.Incident)
+	case c.d.Storm == nil || c.d.Storm.Released:
+		refuse(reply, autoheal.ErrConflict, "%s is not held as a mass outage", i.ID)
+	default:
+		c.releaseStorm(i, cmd.Actor)
+		reply.Incident, reply.Message = i.ID, "released: the silent nodes are treated as gone, each after its grace and with its proof"
+	}
+}
+
+func (c *Core) fenceConfirm(cmd autoheal.Command, reply *autoheal.Reply) {
+	n := c.v.nodes[autoheal.NodeID(cmd.Target.ID)]
+	switch {
+	case n == nil:
+		refuse(reply, autoheal.ErrNotFound, "Node not found: %s", cmd.Target.ID)
+	case n.Link == autoheal.LinkUp:
+		refuse(reply, autoheal.ErrConflict, "node %s answers: it is not powered off", n.ID)
+	default:
+		c.record("", journal.FenceConfirmed{Node: n.ID, Boot: n.BootID, By: cmd.Actor})
+		c.touchSubject(n.Ref())
+		reply.Message = fmt.Sprintf("noted: %s is powered off, on the word of %s; its workloads may start elsewhere", n.ID, cmd.Actor)
+	}
+}
+
+func (c *Core) pause(cmd autoheal.Command, reply *autoheal.Reply) {
+	c.record("", journal.PauseSet{Scope: cmd.Scope, By: cmd.Actor, Until: cmd.Until})
+	what := "the healer is paused: it watches and records, and does nothing by itself"
+	if cmd.Scope != "" {
+		what = "maintenance of " + cmd.Scope + " has begun"
+	}
+	reply.Message = what + untilText(cmd.Until)
+}
+
+func untilText(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return " until " + t.UTC().Format(time.RFC3339)
+}
+
+func (c *Core) unpause(cmd autoheal.Command, reply *autoheal.Reply) {
+	if c.d.Pauses[cmd.Scope] == nil {
+		refuse(reply, autoheal.ErrConflict, "%s is not paused", scopeText(cmd.Scope))
+		return
+	}
+	c.record("", journal.PauseCleared{Scope: cmd.Scope, By: cmd.Actor})
+	c.wake("person")
+	c.all = true
+	reply.Message = scopeText(cmd.Scope) + " goes on"
+}
+
+func scopeText(scope string) string {
+	if scope == "" {
+		return "the healer"
+	}
+	return scope
+}
+
+func (c *Core) veto(cmd autoheal.Command, reply *autoheal.Reply) {
+	r := autoheal.Ref{Kind: cmd.Target.Kind, ID: cmd.Target.ID}
+	if cmd.Verb == autoheal.CmdVeto {
+		c.record("", journal.VetoSet{Target: r, By: cmd.Actor, Until: cmd.Until})
+		reply.Message = "nothing is done to " + r.String() + untilText(cmd.Until)
+		return
+	}
+	if c.d.Vetoes[r.String()] == nil {
+		refuse(reply, autoheal.ErrConflict, "%s is under no veto of a person", r)
+		return
+	}
+	c.record("", journal.VetoCleared{Target: r, By: cmd.Actor})
+	c.wake("person")
+	c.all = true
+	reply.Message = r.String() + " may be healed again"
+}
+
+func (c *Core) createAlert(cmd autoheal.Command, reply *autoheal.Reply) {
+	if cmd.Alert == nil || cmd.Alert.Name == "" {
+		refuse(reply, autoheal.ErrInvalid, "an alert needs a name")
+		return
+	}
+	id := c.alert(nil, alertSpec{name: cmd.Alert.Name, severity: cmd.Alert.Severity, text: cmd.Alert.Message, source: cmd.Actor, labels: cmd.Alert.Labels})
+	for _, a := range c.d.Alerts {
+		if a.ID == id {
+			reply.Alert = &a.Alert
+		}
+	}
+	reply.Message = "alert " + id + " was raised"
+}
+
+func (c *Core) silence(cmd autoheal.Command, reply *autoheal.Reply) {
+	for _, a := range c.d.Alerts {
+		if a.ID == cmd.Target.ID {
+			c.record(a.Incident, journal.AlertSilenced{ID: a.ID, Until: cmd.Until, By: cmd.Actor})
+			reply.Alert, reply.Message = &a.Alert, "alert "+a.ID+" is silenced"+untilText(cmd.Until)
+			return
+		}
+	}
+	refuse(reply, autoheal.ErrNotFound, "Alert not found: %s", cmd.Target.ID)
+}
+
+// quarantineClear forgives an offender: its node returns to service as any other.
+func (c *Core) quarantineClear(cmd autoheal.Command, reply *autoheal.Reply) {
+	r := autoheal.Ref{Kind: cmd.Target.Kind, ID: cmd.Target.ID}
+	if c.d.Offenders[r.String()] == nil {
+		refuse(reply, autoheal.ErrConflict, "%s is not in quarantine", r)
+		return
+	}
+	c.record("", journal.Offender{Subject: r, Score: 0, HalfLife: c.pol.Offender.HalfLife, At: c.now})
+	c.dirty[key{what: dutyMark, w: autoheal.WorkloadID(r.String())}] = true
+	reply.Message = r.String() + " is out of quarantine"
+}
+
+// actuate sends a verb of the Actuator for a person. The reply follows when the action was accepted or refused.
+func (c *Core) actuate(cmd autoheal.Command, reply *autoheal.Reply) bool {
+	verb := autoheal.Verb(cmd.Verb)
+	if !slices.Contains(autoheal.Verbs(), verb) {
+		refuse(reply, autoheal.ErrInvalid, "unknown command %q", cmd.Verb)
+		return true
+	}
+	p := &proposal{
+		verb: verb, target: cmd.Target, params: cmd.Params, reason: cmd.Reason, step: policy.Step(verb), actor: cmd.Actor, role: cmd.Role,
+		command: cmd.ID, k: key{what: "command"},
+	}
+	if !c.resolve(p, reply) {
+		return true
+	}
+	if v := verb.Effect(); v == autoheal.EffectDisrupt && p.target.Kind == autoheal.RefNode {
+		p.budget = budgetDisrupt
+	}
+	if _, v := c.ask(p); !v.OK {
+		if v.Reason == autoheal.ReasonApprovalNeeded && v.On == "approval" {
+			c.askApproval(p, v)
+			_, v = c.ask(p)
+		}
+		reply.Held = &autoheal.Held{Reason: v.Reason, Detail: v.Detail, Since: c.now, Until: v.Until, On: v.On}
+		reply.Message = v.Detail
+		return true
+	}
+	c.recordCommand(cmd, &autoheal.Reply{Command: cmd.ID, Message: fmt.Sprintf("%s %s", verb, p.target)})
+	if verb == autoheal.Resume {
+		c.record("", journal.RestartReset{Workload: autoheal.WorkloadID(p.target.ID), Reason: "resumed by " + cmd.Actor})
+	}
+	c.intend(p, nil)
+	return false
+}
+
+// resolve finds the target and gives it its present generation.
+func (c *Core) resolve(p *proposal, reply *autoheal.Reply) bool {
+	switch p.target.Kind {
+	case autoheal.RefNode:
+		n := c.v.nodes[autoheal.NodeID(p.target.ID)]
+		if n == nil {
+			refuse(reply, autoheal.ErrNotFound, "Node not found: %s", p.target.ID)
+			return false
+		}
+		p.node, p.target = n, n.Ref()
+	case autoheal.RefWorkload:
+		w := c.v.cur[autoheal.WorkloadID(p.target.ID)]
+		if w == nil {
+			refuse(reply, autoheal.ErrNotFound, "Workload not found: %s", p.target.ID)
+			return false
+		}
+		p.node, p.target = c.v.nodes[w.Node], w.Ref()
+		if p.verb == autoheal.Stop && p.params.Attempt == 0 {
+			p.params.Attempt = w.Attempt
+		}
+	}
+	return true
+}
+
+// commandResult answers a command whose action came back.
+func (c *Core) commandResult(a *action, r autoheal.Result) {
+	reply := autoheal.Reply{Command: a.Command, Err: r.Err, Message: fmt.Sprintf("%s %s: %s", a.Verb, a.Target.ID, outcomeText(a))}
+	v := a.view()
+	reply.Action = &v
+	if a.BudgetKey != "" && r.Outcome == autoheal.OutcomeDone && a.Verb != autoheal.Drain {
+		c.giveBack("", a.BudgetKey, a.ID, false)
+	}
+	c.out.Replies = append(c.out.Replies, reply)
+}

@@ -1,0 +1,421 @@
+package heal
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"time"
+
+	"autoheal.dev/autoheal"
+	"autoheal.dev/autoheal/internal/detect"
+	"autoheal.dev/autoheal/internal/journal"
+	"autoheal.dev/autoheal/internal/policy"
+)
+
+// Input is all that the core may know of the world in one Step.
+type Input struct {
+	Now time.Time
+	// Late is how much later than asked for the loop woke: the healer was not looking for so long.
+	Late     time.Duration
+	Events   []autoheal.Event
+	Results  []autoheal.Result
+	Commands []autoheal.Command
+	Policy   *PolicyChange // nil = unchanged
+}
+
+// PolicyChange puts another configuration in force.
+type PolicyChange struct {
+	Policy *policy.Policy
+	Hash   string
+	By     string
+}
+
+// Ready is what one Step decided. Records are persisted BEFORE Actions and Replies leave; when persisting fails, they are
+// dropped and the core is rebuilt from the journal.
+type Ready struct {
+	Records []journal.Record
+	Actions []autoheal.Action
+	Replies []autoheal.Reply
+	// WakeAt is when the next Step is due without any input; zero = when something happens.
+	WakeAt time.Time
+	// Errors are transitions that were refused as illegal: faults of ours, nothing was written for them.
+	Errors []error
+}
+
+// Life is what the core is told about the healer's own life.
+type Life struct {
+	Epoch      uint64
+	Version    string
+	ConfigHash string
+	BootID     string
+	Cluster    string
+}
+
+// Core decides. It is deterministic and does nothing else: no clock, no I/O, no goroutine.
+type Core struct {
+	life Life
+	pol  *policy.Policy
+	d    *durable
+	v    *view
+	ix   *index
+
+	timers  timers
+	waiting map[string]map[key]bool // held on what: who
+	dirty   map[key]bool
+	all     bool // examine everything once
+
+	now         time.Time
+	startedAt   time.Time
+	voidBase    time.Time // silences that began or grew before this do not count (behaviour D0)
+	stalls      int
+	pace        bucket
+	slow        bucket // of storm.autoRelease
+	started     bool
+	stepNo      uint64
+	nextCommand int                          // last command ID handed out in this life
+	accounts    map[autoheal.IncidentID]bool // ended incidents whose account has to be written (again)
+	planning    bool                         // gates are asked for a plan: they take nothing
+	out         *Ready
+}
+
+// key names what is to be looked at again: an incident (w and what empty), one of its recoveries, or a standing duty.
+type key struct {
+	inc  autoheal.IncidentID
+	w    autoheal.WorkloadID
+	what string
+}
+
+// Standing duties.
+const (
+	dutyOld   = "old"   // copies that a recovery replaced and that may come back
+	dutyReset = "reset" // a restart counter that may be forgiven
+	dutyMark  = "mark"  // a node that we cordoned: return to service
+	dutyStorm = "storm"
+	dutyPage  = "page" // the objective of a recovery passes
+)
+
+// NewCore makes the core of a life that begins with an empty journal; Restore follows for any other.
+func NewCore(life Life, pol *policy.Policy) *Core {
+	return &Core{
+		life: life, pol: pol, d: newDurable(), v: newView(pol), ix: newIndex(), waiting: map[string]map[key]bool{}, dirty: map[key]bool{},
+		accounts: map[autoheal.IncidentID]bool{},
+	}
+}
+
+// Restore folds one journalled record. All records of the journal are given in order before the first Step.
+func (c *Core) Restore(r journal.Record) error {
+	return c.d.apply(r)
+}
+
+// Step decides on one input. See Ready for the order that its caller keeps.
+func (c *Core) Step(in Input) Ready {
+	c.begin(in)
+	if in.Policy != nil {
+		c.setPolicy(*in.Policy)
+	}
+	c.stalled(in.Late)
+	for _, e := range in.Events {
+		c.observe(e)
+	}
+	for _, r := range in.Results {
+		c.result(r)
+	}
+	for _, cmd := range in.Commands {
+		c.command(cmd)
+	}
+	c.fire()
+	c.run()
+	return c.finish()
+}
+
+func (c *Core) begin(in Input) {
+	now := in.Now.Round(0).UTC()
+	if now.After(c.now) {
+		c.now = now
+	}
+	c.out = &Ready{}
+	c.stepNo = c.d.Step + 1
+	if !c.started {
+		c.start()
+	}
+}
+
+// start opens this life: what was under way when the last one ended has an unknown outcome.
+func (c *Core) start() {
+	c.started, c.startedAt = true, c.now
+	orderly := c.d.Orderly
+	c.ix.rebuild(c.d)
+	c.record("", journal.EngineStarted{Epoch: c.life.Epoch, Version: c.life.Version, ConfigHash: c.life.ConfigHash, BootID: c.life.BootID, Orderly: orderly})
+	for _, id := range c.d.incidentIDs() {
+		for _, a := range c.d.Incidents[id].Actions {
+			if a.pending() {
+				c.record(id, journal.Result{Action: a.ID, Outcome: autoheal.OutcomeUnknown, Detail: "the healer was restarted before the answer came"})
+			}
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(c.d.CmdActions)) {
+		if c.d.CmdActions[id].pending() {
+			c.record("", journal.Result{Action: id, Outcome: autoheal.OutcomeUnknown, Detail: "the healer was restarted before the answer came"})
+		}
+	}
+}
+
+// setPolicy puts another configuration in force and looks at everything again.
+func (c *Core) setPolicy(p PolicyChange) {
+	c.pol, c.v.pol, c.life.ConfigHash = p.Policy, p.Policy, p.Hash
+	c.record("", journal.ConfigChanged{ConfigHash: p.Hash, By: p.By})
+	c.all = true
+}
+
+// stalled voids the silences of a time in which the healer was not looking (behaviour D0).
+func (c *Core) stalled(late time.Duration) {
+	if late <= c.pol.Node.ProbeTimeout {
+		return
+	}
+	c.stalls++
+	c.voidBase = c.now
+	c.record("", journal.Notice{
+		Reason: autoheal.ReasonObserverStalled, For: late,
+		Detail: "the healer's loop woke late: silences of that time do not count",
+	})
+	c.all = true
+}
+
+// observe takes in one event and lets the detectors look at the change.
+func (c *Core) observe(e autoheal.Event) {
+	normalise(&e)
+	wasSynced := c.v.synced
+	change, changed := c.v.apply(e, c.now)
+	switch {
+	case e.Kind == autoheal.EventSynced:
+		c.synced()
+	case e.Kind == autoheal.EventGone:
+		c.all = true
+	case changed && e.Kind == autoheal.EventWorkload && change.Workload == nil:
+		c.oldChanged(e.Workload)
+	case changed:
+		c.touch(change)
+		if wasSynced {
+			c.detect(change)
+		}
+	}
+}
+
+// synced looks at everything that the full listing brought: what failed while nobody looked, and what was under way.
+func (c *Core) synced() {
+	for _, id := range slices.Sorted(maps.Keys(c.v.nodes)) {
+		c.detect(detect.Change{Node: c.v.nodes[id]})
+		c.marks(c.v.nodes[id])
+	}
+	for _, id := range slices.Sorted(maps.Keys(c.v.cur)) {
+		c.detect(detect.Change{Workload: c.v.cur[id]})
+	}
+	c.all = true
+}
+
+func (c *Core) detect(change detect.Change) {
+	for _, det := range detect.All() {
+		for _, f := range det.Detect(c.v, change, c.now) {
+			c.find(f)
+		}
+	}
+}
+
+// touch marks everything to be stepped again that depends on what changed.
+func (c *Core) touch(ch detect.Change) {
+	if n := ch.Node; n != nil {
+		c.touchSubject(n.Ref())
+		for _, w := range c.v.WorkloadsOn(n.ID) {
+			c.touchWorkload(w.ID)
+		}
+		for k := range c.ix.oldOn[n.ID] {
+			c.dirty[k] = true
+		}
+		c.wake("node/" + string(n.ID))
+		if n.Ready && n.Schedulable {
+			c.wake("capacity")
+		}
+		c.crowd(n)
+		c.marks(n)
+		c.drained(n)
+	}
+	if w := ch.Workload; w != nil {
+		c.touchWorkload(w.ID)
+		c.forgive(w)
+		if b := ch.WorkloadBefore; b != nil && live(b) && !live(w) {
+			c.wake("capacity")
+		}
+	}
+}
+
+// touchSubject marks the open incident on a subject and all its open recoveries.
+func (c *Core) touchSubject(r autoheal.Ref) {
+	id, ok := c.ix.open[r.String()]
+	if !ok {
+		return
+	}
+	c.dirty[key{inc: id}] = true
+	i := c.d.Incidents[id]
+	for _, w := range i.Order {
+		if i.Recoveries[w].Step != autoheal.StepDone {
+			c.dirty[key{inc: id, w: w}] = true
+		}
+	}
+}
+
+func (c *Core) touchWorkload(w autoheal.WorkloadID) {
+	if at, ok := c.ix.recOf[w]; ok {
+		c.dirty[key{inc: at.inc, w: at.lead}] = true
+	}
+	if at, ok := c.ix.oldOf[w]; ok {
+		c.dirty[key{inc: at.inc, w: at.lead, what: dutyOld}] = true
+	}
+}
+
+// wake marks who is held on something.
+func (c *Core) wake(on string) {
+	for k := range c.waiting[on] {
+		c.dirty[k] = true
+	}
+	delete(c.waiting, on)
+}
+
+// run steps what is marked until nothing is, in order of deadline and ID, so that scarce things go to the most urgent.
+func (c *Core) run() {
+	if c.all {
+		c.all = false
+		c.markAll()
+	}
+	for round := 0; len(c.dirty) > 0 && round < 100; round++ {
+		keys := slices.SortedFunc(maps.Keys(c.dirty), c.order)
+		clear(c.dirty)
+		for _, k := range keys {
+			c.step(k)
+		}
+	}
+}
+
+func (c *Core) markAll() {
+	for id := range c.ix.openIDs {
+		c.touchSubject(c.d.Incidents[id].Subject)
+		c.dirty[key{inc: id}] = true
+	}
+	for _, at := range c.ix.oldOf {
+		c.dirty[key{inc: at.inc, w: at.lead, what: dutyOld}] = true
+	}
+	for r := range c.d.Marks {
+		c.dirty[key{what: dutyMark, w: autoheal.WorkloadID(r)}] = true
+	}
+	for w := range c.d.Restarts {
+		c.dirty[key{what: dutyReset, w: w}] = true
+	}
+	c.dirty[key{what: dutyStorm}] = true
+}
+
+// order: incidents before their recoveries, then by deadline, then by ID.
+func (c *Core) order(a, b key) int {
+	rank := func(k key) int {
+		if k.what != "" {
+			return 2
+		}
+		return min(len(k.w), 1)
+	}
+	return cmp.Or(cmp.Compare(rank(a), rank(b)), c.deadline(a).Compare(c.deadline(b)), cmp.Compare(a.inc, b.inc), cmp.Compare(a.w, b.w), cmp.Compare(a.what, b.what))
+}
+
+func (c *Core) deadline(k key) time.Time {
+	if i := c.d.Incidents[k.inc]; i != nil && i.Recoveries[k.w] != nil {
+		return i.Recoveries[k.w].Deadline
+	}
+	return time.Time{}
+}
+
+func (c *Core) step(k key) {
+	i := c.d.Incidents[k.inc]
+	switch {
+	case k.what == dutyReset:
+		c.stepReset(k.w)
+	case k.what == dutyMark:
+		c.stepMark(string(k.w))
+	case k.what == dutyStorm:
+		c.stepStorm()
+	case i == nil:
+	case k.what == dutyPage:
+		c.stepPage(i, i.Recoveries[k.w])
+	case k.what == dutyOld:
+		c.stepOld(i, k.w)
+	case k.w == "":
+		c.stepIncident(i)
+	case i.Recoveries[k.w] != nil && !i.Phase.Ended():
+		c.stepRecovery(i, i.Recoveries[k.w])
+	}
+}
+
+// record makes a fact: it is applied at once and leaves with Ready. A refused one leaves an error and changes nothing.
+func (c *Core) record(inc autoheal.IncidentID, p journal.Payload) bool {
+	r := journal.Record{
+		V: journal.Version, Seq: c.d.Seq + 1, Step: c.stepNo, Epoch: c.life.Epoch, At: c.now, Type: p.Type(), Incident: inc, Data: p,
+	}
+	if err := c.d.apply(r); err != nil {
+		c.out.Errors = append(c.out.Errors, err)
+		return false
+	}
+	c.ix.follow(c.d, r)
+	c.out.Records = append(c.out.Records, r)
+	if i := c.d.Incidents[inc]; i != nil && i.Phase.Ended() && r.Type != journal.TypePostMortem {
+		c.accounts[inc] = true
+	}
+	return true
+}
+
+func (c *Core) finish() Ready {
+	for _, id := range slices.Sorted(maps.Keys(c.accounts)) {
+		c.writePostMortem(c.d.Incidents[id])
+	}
+	clear(c.accounts)
+	c.out.WakeAt = c.timers.next()
+	return *c.out
+}
+
+// after asks for k to be stepped at t.
+func (c *Core) after(k key, t time.Time) {
+	if !t.After(c.now) {
+		t = c.now.Add(time.Millisecond)
+	}
+	c.timers.set(k, t)
+}
+
+// fire marks what is due.
+func (c *Core) fire() {
+	for {
+		k, ok := c.timers.pop(c.now)
+		if !ok {
+			return
+		}
+		c.dirty[k] = true
+	}
+}
+
+// normalise strips monotonic readings and zones, so that what is journalled reads back as the same.
+func normalise(e *autoheal.Event) {
+	utc := func(t *time.Time) {
+		if !t.IsZero() {
+			*t = t.Round(0).UTC()
+		}
+	}
+	utc(&e.At)
+	utc(&e.SeenAt)
+	if n := e.Node; n != nil {
+		utc(&n.LinkSince)
+		utc(&n.LastSeen)
+	}
+	if w := e.Workload; w != nil {
+		utc(&w.SubmittedAt)
+		utc(&w.StartedAt)
+		utc(&w.EndedAt)
+	}
+	if s := e.Signal; s != nil {
+		utc(&s.At)
+		utc(&s.SeenAt)
+	}
+}

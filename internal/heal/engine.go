@@ -1,0 +1,293 @@
+package heal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"autoheal.dev/autoheal"
+	"autoheal.dev/autoheal/internal/clock"
+	"autoheal.dev/autoheal/internal/journal"
+	"autoheal.dev/autoheal/internal/policy"
+)
+
+// Options are what an Engine works with.
+type Options struct {
+	Cluster autoheal.Cluster
+	Store   journal.Store
+	Clock   clock.Clock
+	Logger  *slog.Logger
+	Policy  *policy.Policy
+	Life    Life
+	// Blocked is called when the journal can no longer be written and nothing is done any more (err set), and when that
+	// is over (err nil). It must get a message out without the disk, and give the disk's reserve back (behaviour G1).
+	Blocked func(err error)
+}
+
+// Engine runs one Core: it owns the only goroutine that touches it.
+type Engine struct {
+	opt      Options
+	core     *Core
+	events   chan autoheal.Event
+	results  chan autoheal.Result
+	commands chan request
+	queries  chan func(*Core)
+	policies chan PolicyChange
+	failed   chan error
+	done     chan struct{}
+	pool     *pool
+	watch    *watcher
+	changes  *hub
+	waiting  map[string]chan<- autoheal.Reply // by command ID
+	asked    time.Time                        // when the loop meant to wake
+	blocked  *autoheal.Held
+	written  int // records since the last snapshot
+}
+
+// request is a command with where its answer goes.
+type request struct {
+	cmd   autoheal.Command
+	reply chan<- autoheal.Reply
+}
+
+// How the loop runs.
+const (
+	heartbeat     = time.Second      // it wakes at least so often, to notice that it did not
+	batchMost     = 512              // inputs taken into one Step
+	snapshotEvery = 20000            // records between snapshots
+	blockedRetry  = time.Second      // between tries to write the journal again
+	blockedDwell  = 60 * time.Second // the journal is writable for so long before anything is done again
+)
+
+// New makes an engine; Run runs it.
+func New(opt Options) *Engine {
+	e := &Engine{
+		opt: opt, events: make(chan autoheal.Event, 4096), results: make(chan autoheal.Result, 1024), commands: make(chan request, 64),
+		queries: make(chan func(*Core)), policies: make(chan PolicyChange), failed: make(chan error, 1), done: make(chan struct{}),
+		waiting: map[string]chan<- autoheal.Reply{}, changes: newHub(),
+	}
+	e.pool = newPool(opt.Cluster, opt.Clock, e.results)
+	return e
+}
+
+// Run replays the journal and heals until ctx ends, which is not an error.
+func (e *Engine) Run(ctx context.Context) error {
+	defer close(e.done)
+	defer e.changes.close()
+	if err := e.restore(ctx); err != nil {
+		return err
+	}
+	work, cancel := context.WithCancel(ctx)
+	defer e.pool.wg.Wait()
+	defer cancel()
+	e.watch = startWatch(work, e.opt.Cluster, e.events, e.failed)
+	defer func() { e.watch.stop() }()
+	timer := e.opt.Clock.NewTimer(0)
+	defer timer.Stop()
+	e.asked = e.opt.Clock.Now()
+	for {
+		in, err := e.observe(ctx, timer)
+		switch {
+		case ctx.Err() != nil:
+			return e.stop()
+		case err != nil:
+			return err
+		}
+		e.tick(work, in, timer)
+	}
+}
+
+// tick is the whole product once: observe (done) -> step -> journal -> act.
+func (e *Engine) tick(ctx context.Context, in Input, timer clock.Timer) {
+	if e.blocked != nil {
+		e.refuse(in)
+		e.tryAgain(ctx)
+		e.sleep(timer, e.opt.Clock.Now().Add(blockedRetry))
+		return
+	}
+	ready := e.core.Step(in)
+	for _, err := range ready.Errors {
+		e.opt.Logger.Error("refused an illegal transition", "err", err)
+	}
+	if len(ready.Records) > 0 {
+		if err := e.opt.Store.Append(ctx, ready.Records); err != nil {
+			e.block(ctx, err, ready)
+			e.sleep(timer, e.opt.Clock.Now().Add(blockedRetry))
+			return
+		}
+	}
+	e.announce(ready)
+	for _, a := range ready.Actions {
+		e.pool.submit(ctx, a)
+	}
+	for _, r := range ready.Replies {
+		e.answer(r)
+	}
+	e.compact(ctx, len(ready.Records))
+	e.sleep(timer, ready.WakeAt)
+}
+
+// observe waits for the next input and takes along what else is there.
+func (e *Engine) observe(ctx context.Context, timer clock.Timer) (Input, error) {
+	var in Input
+	select {
+	case ev := <-e.events:
+		in.Events = append(in.Events, ev)
+	case r := <-e.results:
+		in.Results = append(in.Results, r)
+	case req := <-e.commands:
+		e.take(&in, req)
+	case q := <-e.queries:
+		q(e.core)
+	case p := <-e.policies:
+		in.Policy = &p
+	case err := <-e.failed:
+		return in, fmt.Errorf("watch cluster: %w", err)
+	case <-timer.C():
+	case <-ctx.Done():
+		return in, nil
+	}
+	e.more(&in)
+	in.Now = e.opt.Clock.Now()
+	if late := in.Now.Sub(e.asked); late > 0 {
+		in.Late = late
+	}
+	return in, nil
+}
+
+// more takes in what has arrived meanwhile, so that a burst costs one commit.
+func (e *Engine) more(in *Input) {
+	for len(in.Events)+len(in.Results)+len(in.Commands) < batchMost {
+		select {
+		case ev := <-e.events:
+			in.Events = append(in.Events, ev)
+		case r := <-e.results:
+			in.Results = append(in.Results, r)
+		case req := <-e.commands:
+			e.take(in, req)
+		default:
+			return
+		}
+	}
+}
+
+func (e *Engine) take(in *Input, req request) {
+	e.waiting[req.cmd.ID] = req.reply
+	in.Commands = append(in.Commands, req.cmd)
+}
+
+func (e *Engine) sleep(timer clock.Timer, wake time.Time) {
+	now := e.opt.Clock.Now()
+	e.asked = now.Add(heartbeat)
+	if !wake.IsZero() && wake.Before(e.asked) {
+		e.asked = wake
+	}
+	timer.Reset(max(e.asked.Sub(now), 0))
+}
+
+// answer gives a reply to whoever waits for it.
+func (e *Engine) answer(r autoheal.Reply) {
+	if ch, ok := e.waiting[r.Command]; ok {
+		delete(e.waiting, r.Command)
+		ch <- r // buffered, one reply a command
+	}
+}
+
+// announce tells subscribers and the log what was decided, in the words of the post-mortem.
+func (e *Engine) announce(ready Ready) {
+	for _, r := range ready.Records {
+		text := describe(r)
+		if text == "" {
+			continue
+		}
+		ch := autoheal.Change{Seq: r.Seq, At: r.At, Type: string(r.Type), Incident: r.Incident, Text: text}
+		if i := e.core.d.Incidents[r.Incident]; i != nil {
+			ch.Subject = i.Subject
+		}
+		e.changes.publish(ch)
+		e.opt.Logger.Info(text, "type", r.Type, "incident", r.Incident, "seq", r.Seq)
+	}
+}
+
+// restore builds the core from the journal.
+func (e *Engine) restore(ctx context.Context) error {
+	core := NewCore(e.opt.Life, e.opt.Policy)
+	n := 0
+	for r, err := range e.opt.Store.Replay(ctx) {
+		if err != nil {
+			return fmt.Errorf("replay journal: %w", err)
+		}
+		if err := core.Restore(r); err != nil {
+			return fmt.Errorf("replay journal: %w", err)
+		}
+		n++
+	}
+	e.core, e.written = core, n
+	return nil
+}
+
+// compact replaces old records by a snapshot now and then. A failure is no loss: it is tried again later.
+func (e *Engine) compact(ctx context.Context, records int) {
+	if e.written += records; e.written < snapshotEvery {
+		return
+	}
+	e.written = 0
+	keep := e.core.now.Add(-e.core.pol.State.IncidentsKeep)
+	snap, err := e.core.snapshot(keep)
+	if err == nil {
+		err = e.opt.Store.Compact(ctx, snap, keep)
+	}
+	if err == nil {
+		err = e.core.adopt(snap)
+	}
+	if err != nil {
+		e.opt.Logger.Error("could not compact the journal", "err", err)
+	}
+}
+
+// stop ends the life in order.
+func (e *Engine) stop() error {
+	if e.blocked != nil {
+		return nil
+	}
+	c := e.core
+	if !c.started {
+		return nil
+	}
+	c.out, c.stepNo = &Ready{}, c.d.Step+1
+	c.record("", journal.EngineStopped{Reason: "asked to"})
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	if err := e.opt.Store.Append(ctx, c.out.Records); err != nil {
+		return fmt.Errorf("write the last record: %w", err)
+	}
+	return nil
+}
+
+// errStopped is the answer when the engine is not running.
+var errStopped = errors.New("the healer is stopping")
+
+// query runs fn on the core in the engine's goroutine.
+func query[T any](ctx context.Context, e *Engine, fn func(*Core) (T, error)) (T, error) {
+	type answer struct {
+		v   T
+		err error
+	}
+	ch := make(chan answer, 1)
+	ask := func(c *Core) {
+		v, err := fn(c)
+		ch <- answer{v, err}
+	}
+	var zero T
+	select {
+	case e.queries <- ask:
+		a := <-ch
+		return a.v, a.err
+	case <-e.done:
+		return zero, &autoheal.Error{Kind: autoheal.ErrUnavailable, Detail: errStopped.Error()}
+	case <-ctx.Done():
+		return zero, ctx.Err()
+	}
+}

@@ -1,0 +1,249 @@
+package heal
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"autoheal.dev/autoheal"
+	"autoheal.dev/autoheal/internal/detect"
+	"autoheal.dev/autoheal/internal/journal"
+)
+
+// find takes in a detector's claim: it opens an incident, adds to the one that is open, or lets an open recovery see it.
+func (c *Core) find(f autoheal.Finding) {
+	open := c.d.Incidents[c.ix.open[f.Subject.String()]]
+	switch {
+	case f.Withdrawn:
+		c.touchSubject(f.Subject)
+	case f.Subject.Kind == autoheal.RefNode:
+		c.findNode(f, open)
+	default:
+		c.findWorkload(f, open)
+	}
+}
+
+func (c *Core) findNode(f autoheal.Finding, open *incident) {
+	if open != nil {
+		c.evidence(open, f)
+		c.touchSubject(f.Subject)
+		return
+	}
+	c.transient(f.Subject, "silence")
+	c.openIncident(f)
+}
+
+// findWorkload handles the end of a wanted workload. One that is being recovered is seen by that recovery; one whose
+// node has an open incident belongs to it (behaviour A5); a relapse reopens.
+func (c *Core) findWorkload(f autoheal.Finding, open *incident) {
+	lead := c.lead(f)
+	if lead == nil || c.settled(f) {
+		return
+	}
+	if at, ok := c.ix.recOf[lead.ID]; ok {
+		c.seenByRecovery(c.d.Incidents[at.inc], f, at.lead)
+		return
+	}
+	node := c.d.Incidents[c.ix.open[autoheal.NodeRef(failedNode(c, f)).String()]]
+	last := c.d.Incidents[c.ix.last[f.Subject.String()]]
+	switch {
+	case open != nil:
+	case node != nil && node.Kind == autoheal.NodeOffline:
+		open = node
+	case last != nil && last.Kind == f.Kind && last.Phase == autoheal.Recovered && c.now.Sub(last.Ended) < c.pol.Verify.Relapse:
+		open = last
+		c.record(open.ID, journal.IncidentPhase{From: autoheal.Recovered, To: autoheal.Recovering, Reason: "relapse: " + f.Cause})
+	default:
+		if open = c.openIncident(f); open == nil {
+			return
+		}
+	}
+	if len(f.Evidence) > 0 && open.Opened != c.now {
+		c.evidence(open, f)
+	}
+	c.openRecovery(open, lead, f.Since, 0, string(firstRung(open.Kind)))
+	c.seenByRecovery(open, autoheal.Finding{Affected: f.Affected}, lead.ID)
+}
+
+// seenByRecovery lets an open recovery know of the end of a copy that it had given up on, or begins with it.
+func (c *Core) seenByRecovery(i *incident, f autoheal.Finding, lead autoheal.WorkloadID) {
+	c.evidence(i, f)
+	rec := i.Recoveries[lead]
+	if rec == nil || rec.Step != autoheal.StepWaiting {
+		return
+	}
+	for _, id := range rec.Members {
+		if w := c.v.cur[id]; w != nil && w.State == autoheal.Failed && w.Exit != nil && w.Attempt > rec.Decided {
+			c.crashed(i, rec, w, rec.Try)
+			return
+		}
+	}
+}
+
+// failedNode returns the node of the attempt that a workload finding is about.
+func failedNode(c *Core, f autoheal.Finding) autoheal.NodeID {
+	for _, r := range f.Evidence {
+		if w := c.v.cur[autoheal.WorkloadID(r.Subject.ID)]; w != nil {
+			return w.Node
+		}
+	}
+	return ""
+}
+
+// lead returns the workload under which a recovery is kept: itself, or the first rank of its gang.
+func (c *Core) lead(f autoheal.Finding) *autoheal.Workload {
+	if f.Subject.Kind == autoheal.RefGang {
+		return c.leadOf(&autoheal.Workload{Gang: autoheal.GangID(f.Subject.ID)})
+	}
+	return c.v.cur[autoheal.WorkloadID(f.Subject.ID)]
+}
+
+func (c *Core) leadOf(w *autoheal.Workload) *autoheal.Workload {
+	if w.Gang == "" {
+		return w
+	}
+	if members := c.v.Gang(w.Gang); len(members) > 0 {
+		return members[0]
+	}
+	return nil
+}
+
+// settled reports whether the ends that a finding tells of have been dealt with: escalated or dismissed.
+func (c *Core) settled(f autoheal.Finding) bool {
+	for _, r := range f.Affected {
+		n, _ := strconv.Atoi(r.Generation)
+		w := c.v.cur[autoheal.WorkloadID(r.ID)]
+		if w != nil && w.State == autoheal.Failed && n > c.d.Settled[w.ID] {
+			return false
+		}
+	}
+	return true
+}
+
+func (c *Core) openIncident(f autoheal.Finding) *incident {
+	id := autoheal.IncidentID(fmt.Sprintf("inc-%06d", c.d.Counters.Incident+1))
+	p := journal.IncidentOpened{
+		Kind: f.Kind, Subject: f.Subject, Since: f.Since, Seen: c.now, Confidence: f.Confidence, Conclusive: f.Conclusive,
+		Cause: f.Cause, Because: f.Because, Whole: c.v.whole(), Simulated: c.v.simulated,
+	}
+	if n := c.v.nodes[autoheal.NodeID(f.Subject.ID)]; f.Subject.Kind == autoheal.RefNode && n != nil {
+		p.Domains = n.Domains
+		p.Whole = max(p.Whole, 1)
+	}
+	if !c.record(id, p) {
+		return nil
+	}
+	i := c.d.Incidents[id]
+	c.evidence(i, f)
+	if f.Subject.Kind == autoheal.RefNode {
+		c.affected(i)
+	}
+	c.dirty[key{inc: id}] = true
+	return i
+}
+
+// affected opens a recovery for every wanted workload that holds a place on the incident's node.
+func (c *Core) affected(i *incident) {
+	n := c.v.nodes[autoheal.NodeID(i.Subject.ID)]
+	if n == nil {
+		return
+	}
+	for _, w := range c.v.WorkloadsOn(n.ID) {
+		lead := c.leadOf(w)
+		if lead == nil || !detect.Wanted(w) || i.Recoveries[lead.ID] != nil {
+			continue
+		}
+		c.openRecovery(i, lead, n.LastSeen, c.pol.Grace(w), string(firstRung(i.Kind)))
+	}
+}
+
+func firstRung(k autoheal.FailureKind) string {
+	if k == autoheal.NodeOffline {
+		return "migrate"
+	}
+	return "restart"
+}
+
+// openRecovery begins the recovery of a workload, or of its whole gang. One that another incident has open ends there
+// when this cause comes first (behaviour A5).
+func (c *Core) openRecovery(i *incident, lead *autoheal.Workload, failedAt time.Time, grace time.Duration, rung string) {
+	if at, ok := c.ix.recOf[lead.ID]; ok {
+		if at.inc == i.ID || !c.outranks(i, c.d.Incidents[at.inc]) {
+			return
+		}
+		other := c.d.Incidents[at.inc]
+		c.done(other, other.Recoveries[at.lead], autoheal.EndCancelled, "taken over by "+string(i.ID))
+		c.record(other.ID, journal.IncidentMerged{Into: i.ID, Reason: "a symptom of it"})
+		c.dirty[key{inc: other.ID}] = true
+	}
+	p := journal.RecoveryOpened{
+		Workload: lead.ID, Gang: lead.Gang, From: lead.Node, Class: lead.Class, Objective: c.pol.Objective(lead), Grace: grace,
+		FailedAt: failedAt, AtMostOnce: lead.AtMostOnce, Rung: rung,
+	}
+	p.Deadline = failedAt.Add(p.Objective)
+	if i.Subject.Kind == autoheal.RefNode {
+		p.From = autoheal.NodeID(i.Subject.ID)
+	}
+	members := []*autoheal.Workload{lead}
+	if lead.Gang != "" {
+		members = c.v.Gang(lead.Gang)
+	}
+	for _, m := range members {
+		p.Members = append(p.Members, m.ID)
+		p.Attempts = append(p.Attempts, m.Attempt)
+		p.AtMostOnce = p.AtMostOnce || m.AtMostOnce
+	}
+	if c.record(i.ID, p) {
+		c.dirty[key{inc: i.ID, w: lead.ID}] = true
+		c.dirty[key{inc: i.ID}] = true
+		c.after(key{inc: i.ID, w: lead.ID, what: dutyPage}, p.Deadline)
+	}
+}
+
+// outranks reports whether i's kind comes before other's, or is the same kind on another subject and newer.
+func (c *Core) outranks(i, other *incident) bool {
+	rank := func(k autoheal.FailureKind) int {
+		for n, x := range autoheal.FailureKinds() {
+			if x == k {
+				return n
+			}
+		}
+		return len(autoheal.FailureKinds())
+	}
+	return rank(i.Kind) <= rank(other.Kind)
+}
+
+// evidence adds a finding's signals.
+func (c *Core) evidence(i *incident, f autoheal.Finding) {
+	for n := range f.Evidence {
+		if slices.ContainsFunc(i.Evidence, func(s autoheal.Signal) bool {
+			return s.Rule == f.Evidence[n].Rule && s.Subject == f.Evidence[n].Subject && s.At.Equal(f.Evidence[n].At)
+		}) {
+			continue // listed anew
+		}
+		e := journal.EvidenceAdded{Count: 1}
+		if len(i.Evidence) < keepEvidence {
+			e.Signal = &f.Evidence[n]
+		}
+		c.record(i.ID, e)
+	}
+}
+
+// transient counts a failure that may go away by itself; enough of them in a window are persistent (behaviour B3).
+func (c *Core) transient(r autoheal.Ref, what string) {
+	r.Generation = ""
+	c.record("", journal.TransientSeen{Subject: r, What: what})
+}
+
+// persistent reports whether a node went silent so often that it is no longer transient.
+func (c *Core) persistent(r autoheal.Ref) bool {
+	o := c.pol.Transient.Silence
+	n := 0
+	for _, t := range c.d.Transients[autoheal.Ref{Kind: r.Kind, ID: r.ID}.String()+" silence"] {
+		if c.now.Sub(t) <= o.Window {
+			n++
+		}
+	}
+	return o.Count > 0 && n >= o.Count
+}

@@ -1,0 +1,339 @@
+package heal
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"autoheal.dev/autoheal"
+	"autoheal.dev/autoheal/internal/place"
+	"autoheal.dev/autoheal/internal/policy"
+)
+
+// proposal is an action before the gates have been asked.
+type proposal struct {
+	i       *incident
+	rec     *recovery // nil for a step on the subject
+	k       key
+	verb    autoheal.Verb
+	target  autoheal.Ref
+	params  autoheal.ActionParams
+	reason  string
+	step    policy.Step
+	node    *autoheal.Node // the node that it concerns: the subject, or where the target runs
+	silence bool           // its only cause is that a node does not answer
+	budget  string         // "", disrupt or contain
+	need    []place.Request
+	actor   string
+	role    string // of a command
+	command string
+}
+
+func (p *proposal) byPerson() bool { return p.actor != "" && p.actor != autoheal.ActorEngine }
+
+// verdict is a gate's answer. A refusal has Until or On, or both: what ends it.
+type verdict struct {
+	OK     bool
+	Reason autoheal.Reason
+	Detail string
+	Until  time.Time
+	On     string
+}
+
+var pass = verdict{OK: true}
+
+// gate is one check that may hold an action.
+type gate struct {
+	name string
+	ask  func(c *Core, p *proposal) verdict
+}
+
+// gates in the order in which they are asked; the first refusal wins, plans and post-mortems ask all.
+var gates = []gate{
+	{"enabled", gateEnabled},
+	{"kill_switch", gateKillSwitch},
+	{"veto", gateVeto},
+	{"maintenance", gateMaintenance},
+	{"synced", gateSynced},
+	{"stale_evidence", gateStale},
+	{"observer", gateObserver},
+	{"settle", gateSettle},
+	{"generation", gateGeneration},
+	{"ownership", gateOwnership},
+	{"capacity", gateCapacity},
+	{"fence", gateFence},
+	{"budget", gateBudget},
+	{"cooldown", gateCooldown},
+	{"approval", gateApproval},
+}
+
+// ask returns the first refusal.
+func (c *Core) ask(p *proposal) (string, verdict) {
+	for _, g := range gates {
+		if v := g.ask(c, p); !v.OK {
+			return g.name, v
+		}
+	}
+	return "", pass
+}
+
+// askAll returns every refusal, in order.
+func (c *Core) askAll(p *proposal) []autoheal.Held {
+	out := []autoheal.Held{}
+	c.planning = true
+	defer func() { c.planning = false }()
+	for _, g := range gates {
+		if v := g.ask(c, p); !v.OK {
+			out = append(out, autoheal.Held{Reason: v.Reason, Detail: v.Detail, Since: c.now, Until: v.Until, On: v.On})
+		}
+	}
+	return out
+}
+
+func gateEnabled(c *Core, p *proposal) verdict {
+	switch {
+	case p.byPerson():
+		return pass
+	case !c.pol.Enabled:
+		return verdict{Reason: autoheal.ReasonDisabled, Detail: "autoHeal.enabled is false", On: "config"}
+	case c.pol.Shadow:
+		return verdict{Reason: autoheal.ReasonAutonomyObserve, Detail: fmt.Sprintf("shadow: would %s %s", p.verb, p.target), On: "config"}
+	case p.silence && p.rec != nil && !c.pol.Node.AutoMigrate:
+		return verdict{Reason: autoheal.ReasonDisabled, Detail: fmt.Sprintf("autoHeal.node.autoMigrate is false: to move it, run autoheal stop %s and submit it again", p.target.ID), On: "config"}
+	}
+	return pass
+}
+
+func gateKillSwitch(c *Core, p *proposal) verdict {
+	ps := c.d.Pauses[""]
+	if ps == nil || !active(ps.Until, c.now) || p.byPerson() && p.role != "agent" {
+		return pass
+	}
+	return verdict{Reason: autoheal.ReasonPaused, Detail: "the healer was paused by " + ps.By, Until: ps.Until, On: "person"}
+}
+
+func active(until, now time.Time) bool { return until.IsZero() || now.Before(until) }
+
+func gateVeto(c *Core, p *proposal) verdict {
+	refs := []autoheal.Ref{{Kind: p.target.Kind, ID: p.target.ID}}
+	if p.node != nil {
+		refs = append(refs, autoheal.NodeRef(p.node.ID))
+	}
+	for _, r := range refs {
+		if v := c.d.Vetoes[r.String()]; v != nil && active(v.Until, c.now) {
+			return verdict{Reason: autoheal.ReasonVetoed, Detail: fmt.Sprintf("%s is under the veto of %s", r, v.By), Until: v.Until, On: "person"}
+		}
+		for _, v := range c.pol.Veto {
+			if v.Same(r) {
+				return verdict{Reason: autoheal.ReasonVetoed, Detail: r.String() + " is under a veto of the configuration", On: "config"}
+			}
+		}
+	}
+	return pass
+}
+
+func gateMaintenance(c *Core, p *proposal) verdict {
+	if p.node == nil || p.byPerson() {
+		return pass
+	}
+	if m, ok := c.pol.InMaintenance(p.node, c.now); ok {
+		return verdict{Reason: autoheal.ReasonMaintenance, Detail: "maintenance window " + m.Nodes, Until: m.To, On: "config"}
+	}
+	for _, scope := range slices.Sorted(maps.Keys(c.d.Pauses)) {
+		ps := c.d.Pauses[scope]
+		if scope != "" && active(ps.Until, c.now) && inScope(scope, p.node) {
+			return verdict{Reason: autoheal.ReasonMaintenance, Detail: fmt.Sprintf("maintenance of %s, by %s", scope, ps.By), Until: ps.Until, On: "person"}
+		}
+	}
+	return pass
+}
+
+// inScope reports whether a node is meant by a maintenance scope: node/ID, a name, a domain such as rack/r1, or k=v.
+func inScope(scope string, n *autoheal.Node) bool {
+	if scope == string(n.ID) || scope == "node/"+string(n.ID) {
+		return true
+	}
+	k, v, isLabel := strings.Cut(scope, "=")
+	for _, d := range n.Domains {
+		if string(d) == scope || isLabel && string(d) == k+"/"+v {
+			return true
+		}
+	}
+	return isLabel && n.Labels[k] == v && v != ""
+}
+
+func gateSynced(c *Core, p *proposal) verdict {
+	if !c.v.synced {
+		return verdict{Reason: autoheal.ReasonNotSynced, Detail: "the cluster's state is not known at present", On: "sync"}
+	}
+	return pass
+}
+
+// gateStale refuses to act on a silence that is over or that nobody has looked at since.
+func gateStale(c *Core, p *proposal) verdict {
+	if !p.silence || p.node == nil {
+		return pass
+	}
+	if n := c.v.nodes[p.node.ID]; n == nil || n.Link != autoheal.LinkSilent {
+		return verdict{Reason: autoheal.ReasonStaleEvidence, Detail: fmt.Sprintf("node %s is not known to be silent now", p.node.ID), On: "node/" + string(p.node.ID)}
+	}
+	return pass
+}
+
+// gateObserver holds what rests on silence while the healer has reason to doubt itself (behaviour D1, D2, D3).
+func gateObserver(c *Core, p *proposal) verdict {
+	if !p.silence || p.byPerson() {
+		return pass
+	}
+	if until := c.startedAt.Add(4 * c.pol.Node.ProbeInterval); c.now.Before(until) && c.newHere(p) {
+		return verdict{Reason: autoheal.ReasonSettling, Detail: "the healer started a moment ago and lets nodes answer first", Until: until}
+	}
+	s := c.d.Storm
+	if s == nil || s.Released {
+		return pass
+	}
+	detail := fmt.Sprintf("%d of %d nodes went silent at once: the healer suspects itself (%s); confirm with autoheal release %s", s.Silent, s.Of, s.Incident, s.Incident)
+	v := verdict{Reason: autoheal.ReasonObserverSuspect, Detail: detail, On: "storm"}
+	since := s.Since.Add(stormAutoRelease)
+	if c.pol.Storm.AutoRelease != "critical-stateless" || p.rec == nil || p.rec.AtMostOnce || p.rec.Class != autoheal.Critical {
+		return v
+	}
+	if c.now.Before(since) {
+		v.Until = since
+		return v
+	}
+	if c.planning {
+		return pass
+	}
+	if at, ok := c.slow.take(c.now, 0.1, 1); !ok {
+		v.Until = at
+		return v
+	}
+	return pass
+}
+
+// stormAutoRelease is how long a storm holds critical stateless workloads before they are moved slowly (behaviour D2).
+const stormAutoRelease = 10 * time.Minute
+
+// newHere reports whether the silence was found in this life; stored proof and unfinished actions go on at once.
+func (c *Core) newHere(p *proposal) bool {
+	if p.rec != nil && (!p.rec.SafeAt.IsZero() || p.rec.Step == autoheal.StepStarting) {
+		return false
+	}
+	return p.i == nil || len(p.i.Actions) == 0
+}
+
+func gateSettle(c *Core, p *proposal) verdict {
+	if !p.silence || p.node == nil || p.byPerson() {
+		return pass
+	}
+	if until := c.v.settleUntil(p.node); c.now.Before(until) {
+		return verdict{Reason: autoheal.ReasonSettling, Detail: "another node of the same domain went silent a moment ago", Until: until}
+	}
+	return pass
+}
+
+// gateGeneration refuses an action on a successor of what it was meant for.
+func gateGeneration(c *Core, p *proposal) verdict {
+	if p.target.Kind != autoheal.RefWorkload || p.target.Generation == "" {
+		return pass
+	}
+	w := c.v.cur[autoheal.WorkloadID(p.target.ID)]
+	if w == nil {
+		return verdict{Reason: autoheal.ReasonSuperseded, Detail: p.target.ID + " is no longer known", On: "workload/" + p.target.ID}
+	}
+	if p.verb == autoheal.Start && w.Attempt >= p.params.Attempt && !p.params.Hedge {
+		return verdict{Reason: autoheal.ReasonSuperseded, Detail: fmt.Sprintf("attempt %d exists already", w.Attempt), On: "workload/" + p.target.ID}
+	}
+	return pass
+}
+
+func gateOwnership(c *Core, p *proposal) verdict {
+	if p.target.Kind == autoheal.RefWorkload && !p.byPerson() {
+		if w := c.v.cur[autoheal.WorkloadID(p.target.ID)]; w != nil && w.Owner != nil {
+			return verdict{Reason: autoheal.ReasonForeignOwner, Detail: fmt.Sprintf("%s manages it", w.Owner), On: "workload/" + p.target.ID}
+		}
+	}
+	return pass
+}
+
+// gateCapacity asks for a whole placement before anything is started (behaviour D7).
+func gateCapacity(c *Core, p *proposal) verdict {
+	if len(p.need) == 0 {
+		return pass
+	}
+	if _, no := c.v.index.FitAll(p.need); no != nil {
+		return verdict{Reason: no.Reason, Detail: no.Detail, On: "capacity"}
+	}
+	return pass
+}
+
+// gateFence lets no new attempt of an at-most-once workload start without proof that the old one is gone (behaviour C).
+func gateFence(c *Core, p *proposal) verdict {
+	if p.verb != autoheal.Start || p.rec == nil || !p.rec.AtMostOnce || !p.rec.SafeAt.IsZero() && p.rec.Proof != autoheal.ProofNone {
+		return pass
+	}
+	return verdict{Reason: autoheal.ReasonFenceUnproven, Detail: "nothing proves yet that the old copy is gone", On: "node/" + string(p.rec.From)}
+}
+
+func gateCooldown(c *Core, p *proposal) verdict {
+	if !p.silence || p.byPerson() || !c.newHere(p) {
+		return pass
+	}
+	if until := c.cooldownUntil(); c.now.Before(until) {
+		return verdict{Reason: autoheal.ReasonCooldown, Detail: "several nodes were recovered within 5 minutes; stragglers get time to answer", Until: until}
+	}
+	return pass
+}
+
+// cooldownUntil is set once three nodes were recovered within five minutes (behaviour D5), or a storm ended by itself.
+func (c *Core) cooldownUntil() time.Time {
+	f := c.d.CooldownFrom
+	if n := len(f); n >= 3 && f[n-1].Sub(f[n-3]) <= 5*time.Minute {
+		return f[n-1].Add(c.pol.Budgets.Cooldown)
+	}
+	return time.Time{}
+}
+
+// gateApproval asks how far the healer may go by itself (behaviour D6).
+func gateApproval(c *Core, p *proposal) verdict {
+	if p.byPerson() && p.role != "agent" {
+		return pass
+	}
+	var label autoheal.HealMode
+	if w := c.v.cur[autoheal.WorkloadID(p.target.ID)]; w != nil && p.target.Kind == autoheal.RefWorkload {
+		label = w.Options.Heal
+	}
+	var kind autoheal.FailureKind
+	if p.i != nil {
+		kind = p.i.Kind
+	}
+	switch c.pol.Mode(kind, p.step, label) {
+	case autoheal.HealAct:
+		return pass
+	case autoheal.HealApprove:
+		return c.approvalFor(p)
+	case autoheal.HealSuggest:
+		return verdict{Reason: autoheal.ReasonAutonomySuggest, Detail: fmt.Sprintf("suggested: %s %s", p.verb, p.target), On: "config"}
+	default:
+		return verdict{Reason: autoheal.ReasonAutonomyObserve, Detail: fmt.Sprintf("only observed: would %s %s", p.verb, p.target), On: "config"}
+	}
+}
+
+func (c *Core) approvalFor(p *proposal) verdict {
+	for _, id := range slices.Sorted(maps.Keys(c.d.Approvals)) {
+		a := c.d.Approvals[id]
+		if a.Verb != p.verb || !a.Target.Same(p.target) || a.Generation != p.target.Generation || !active(a.Expires, c.now) {
+			continue
+		}
+		if a.State == "given" {
+			return pass
+		}
+		if a.State == "asked" {
+			return verdict{Reason: autoheal.ReasonApprovalNeeded, Detail: fmt.Sprintf("%s %s needs approval: autoheal approve %s", p.verb, p.target, id), Until: a.Expires, On: "approval/" + id}
+		}
+	}
+	return verdict{Reason: autoheal.ReasonApprovalNeeded, Detail: fmt.Sprintf("%s %s needs approval", p.verb, p.target), On: "approval"}
+}

@@ -1,0 +1,201 @@
+package heal
+
+import (
+	"container/heap"
+	"time"
+
+	"autoheal.dev/autoheal"
+	"autoheal.dev/autoheal/internal/journal"
+)
+
+// index finds by key what durable holds. It is derived: rebuild makes it from the state, follow keeps it.
+type index struct {
+	open    map[string]autoheal.IncidentID // by subject
+	openIDs map[autoheal.IncidentID]bool
+	last    map[string]autoheal.IncidentID // newest incident of a subject, open or not
+	recOf   map[autoheal.WorkloadID]recAt  // the open recovery of a workload, under every member
+	oldOf   map[autoheal.WorkloadID]recAt  // a recovery whose replaced copies are not settled
+	oldOn   map[autoheal.NodeID]map[key]bool
+}
+
+// recAt names a recovery.
+type recAt struct {
+	inc  autoheal.IncidentID
+	lead autoheal.WorkloadID
+}
+
+func newIndex() *index {
+	return &index{
+		open: map[string]autoheal.IncidentID{}, openIDs: map[autoheal.IncidentID]bool{}, last: map[string]autoheal.IncidentID{},
+		recOf: map[autoheal.WorkloadID]recAt{}, oldOf: map[autoheal.WorkloadID]recAt{}, oldOn: map[autoheal.NodeID]map[key]bool{},
+	}
+}
+
+func (x *index) rebuild(d *durable) {
+	*x = *newIndex()
+	for _, id := range d.incidentIDs() {
+		i := d.Incidents[id]
+		x.last[i.Subject.String()] = id
+		if !i.Phase.Ended() {
+			x.open[i.Subject.String()] = id
+			x.openIDs[id] = true
+		}
+		for _, w := range i.Order {
+			x.setRecovery(i, i.Recoveries[w])
+		}
+	}
+}
+
+// follow keeps the index in step with one applied record.
+func (x *index) follow(d *durable, r journal.Record) {
+	i := d.Incidents[r.Incident]
+	if i == nil {
+		return
+	}
+	subject := i.Subject.String()
+	switch p := r.Data.(type) {
+	case journal.IncidentOpened:
+		x.open[subject], x.last[subject], x.openIDs[i.ID] = i.ID, i.ID, true
+	case journal.IncidentPhase:
+		if !p.To.Ended() {
+			x.open[subject], x.openIDs[i.ID] = i.ID, true
+		} else {
+			delete(x.openIDs, i.ID)
+			if x.open[subject] == i.ID {
+				delete(x.open, subject)
+			}
+		}
+	case journal.RecoveryOpened:
+		x.setRecovery(i, i.Recoveries[p.Workload])
+	case journal.RecoveryStep:
+		x.setRecovery(i, i.Recoveries[p.Workload])
+	case journal.Overlap:
+		x.setRecovery(i, i.Recoveries[p.Workload])
+	}
+}
+
+func (x *index) setRecovery(i *incident, rec *recovery) {
+	at := recAt{i.ID, rec.Workload}
+	for _, w := range rec.Members {
+		switch {
+		case rec.Step != autoheal.StepDone:
+			x.recOf[w] = at
+		case x.recOf[w] == at:
+			delete(x.recOf, w)
+		}
+		switch {
+		case rec.unsettled():
+			x.oldOf[w] = at
+		case x.oldOf[w] == at:
+			delete(x.oldOf, w)
+		}
+	}
+	k := key{inc: i.ID, w: rec.Workload, what: dutyOld}
+	if !rec.unsettled() {
+		delete(x.oldOn[rec.From], k)
+		return
+	}
+	if x.oldOn[rec.From] == nil {
+		x.oldOn[rec.From] = map[key]bool{}
+	}
+	x.oldOn[rec.From][k] = true
+}
+
+// unsettled reports whether a replaced copy may still come back: a new attempt was asked for without the old one's exit
+// having been seen.
+func (rec *recovery) unsettled() bool {
+	return !rec.OldGone && rec.Proof != autoheal.ProofExitObserved && !rec.SafeAt.IsZero() && len(rec.NewAttempts) > 0
+}
+
+// timers is a heap of wake-ups, at most one a key.
+type timers struct {
+	at   map[key]time.Time
+	heap timerHeap
+}
+
+type timer struct {
+	t time.Time
+	k key
+}
+
+func (t *timers) set(k key, at time.Time) {
+	if old, ok := t.at[k]; ok && !at.Before(old) {
+		return
+	}
+	if t.at == nil {
+		t.at = map[key]time.Time{}
+	}
+	t.at[k] = at
+	heap.Push(&t.heap, timer{at, k})
+}
+
+func (t *timers) pop(now time.Time) (key, bool) {
+	for len(t.heap) > 0 && !t.heap[0].t.After(now) {
+		x := heap.Pop(&t.heap).(timer)
+		if at, ok := t.at[x.k]; ok && at.Equal(x.t) {
+			delete(t.at, x.k)
+			return x.k, true
+		}
+	}
+	return key{}, false
+}
+
+// next returns when the earliest wake-up is due, zero for none.
+func (t *timers) next() time.Time {
+	for len(t.heap) > 0 {
+		if at, ok := t.at[t.heap[0].k]; ok && at.Equal(t.heap[0].t) {
+			return at
+		}
+		heap.Pop(&t.heap)
+	}
+	return time.Time{}
+}
+
+type timerHeap []timer
+
+func (h timerHeap) Len() int { return len(h) }
+func (h timerHeap) Less(a, b int) bool {
+	if !h[a].t.Equal(h[b].t) {
+		return h[a].t.Before(h[b].t)
+	}
+	return keyLess(h[a].k, h[b].k)
+}
+func (h timerHeap) Swap(a, b int) { h[a], h[b] = h[b], h[a] }
+func (h *timerHeap) Push(x any)   { *h = append(*h, x.(timer)) }
+func (h *timerHeap) Pop() any {
+	old := *h
+	x := old[len(old)-1]
+	*h = old[:len(old)-1]
+	return x
+}
+
+func keyLess(a, b key) bool {
+	if a.inc != b.inc {
+		return a.inc < b.inc
+	}
+	if a.w != b.w {
+		return a.w < b.w
+	}
+	return a.what < b.what
+}
+
+// bucket is a token bucket: rate a second, at most burst at once.
+type bucket struct {
+	tokens float64
+	at     time.Time
+}
+
+// take takes a token, or says when there is one.
+func (b *bucket) take(now time.Time, rate, burst float64) (time.Time, bool) {
+	if b.at.IsZero() {
+		b.tokens = burst
+	} else {
+		b.tokens = min(burst, b.tokens+rate*now.Sub(b.at).Seconds())
+	}
+	b.at = now
+	if b.tokens >= 1 {
+		b.tokens--
+		return time.Time{}, true
+	}
+	return now.Add(time.Duration((1 - b.tokens) / rate * float64(time.Second))), false
+}

@@ -1,0 +1,377 @@
+package heal
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"autoheal.dev/autoheal"
+	"autoheal.dev/autoheal/internal/detect"
+	"autoheal.dev/autoheal/internal/place"
+	"autoheal.dev/autoheal/internal/policy"
+)
+
+// This file renders the core's state in the shapes that everybody shows. Everything is a copy.
+
+func (a *action) view() autoheal.ActionView {
+	v := autoheal.ActionView{ID: a.ID, Verb: a.Verb, Target: a.Target, Actor: a.Actor, Reason: a.Reason, Params: a.Params, IntentAt: a.IntentAt}
+	if !a.pending() {
+		at, out := a.ResultAt, a.Outcome
+		v.ResultAt, v.Outcome = &at, &out
+		if a.ErrorKind != "" {
+			v.Error = &autoheal.Error{Kind: a.ErrorKind, Detail: a.Detail}
+		}
+	}
+	return v
+}
+
+func timePtr(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
+}
+
+func (rec *recovery) view() autoheal.Recovery {
+	v := autoheal.Recovery{
+		Workload: rec.Workload, Gang: rec.Gang, Members: slices.Clone(rec.Members), Attempt: slices.Max(rec.Attempts), Class: rec.Class,
+		AtMostOnce: rec.AtMostOnce, Step: rec.Step, End: rec.End, Rung: rec.Rung, Try: rec.Try, Proof: rec.Proof, Held: rec.Held,
+		From: rec.From, To: rec.Node, ObjectiveSeconds: autoheal.Seconds(rec.Objective), FailedAt: rec.FailedAt, Deadline: rec.Deadline,
+	}
+	if len(rec.NewAttempts) > 0 {
+		v.Attempt = slices.Max(rec.NewAttempts)
+	}
+	v.TimeToSafeSeconds = since(rec.FailedAt, rec.SafeAt)
+	if rec.End == autoheal.EndRecovered || rec.End == autoheal.EndNone {
+		v.TimeToRunningSeconds = since(rec.FailedAt, rec.RunningAt)
+	}
+	if rec.Overlap != nil {
+		s := autoheal.Seconds(*rec.Overlap)
+		v.OverlapSeconds = &s
+	}
+	if rec.End == autoheal.EndRecovered {
+		ok := !rec.RunningAt.After(rec.Deadline)
+		v.WithinObjective = &ok
+	}
+	if rec.End == autoheal.EndEscalated {
+		no := false
+		v.WithinObjective = &no
+	}
+	return v
+}
+
+func since(from, to time.Time) *autoheal.Seconds {
+	if to.IsZero() {
+		return nil
+	}
+	s := autoheal.Seconds(max(0, to.Sub(from)))
+	return &s
+}
+
+// view renders an incident.
+func (i *incident) view() autoheal.Incident {
+	v := autoheal.Incident{
+		ID: i.ID, Kind: i.Kind, Phase: i.Phase, Subject: i.Subject, Domains: slices.Clone(i.Domains), Class: i.class(), Since: i.Since,
+		OpenedAt: i.Opened, EndedAt: timePtr(i.Ended), Transient: i.Phase == autoheal.Cleared, Confidence: i.Confidence, Cause: i.Cause,
+		Held: i.worstHeld(), MergedInto: i.MergedInto, Simulated: i.Simulated, Evidence: slices.Clone(i.Evidence),
+		Timeline: slices.Clone(i.Timeline), Recommendations: recommend(i),
+	}
+	for _, rec := range i.Past {
+		v.Recoveries = append(v.Recoveries, rec.view())
+	}
+	for _, w := range i.Order {
+		v.Recoveries = append(v.Recoveries, i.Recoveries[w].view())
+	}
+	for _, a := range i.Actions {
+		v.Actions = append(v.Actions, a.view())
+	}
+	neverNil(&v.Domains)
+	neverNil(&v.Evidence)
+	neverNil(&v.Recoveries)
+	neverNil(&v.Actions)
+	neverNil(&v.Timeline)
+	neverNil(&v.Recommendations)
+	return v
+}
+
+func neverNil[T any](s *[]T) {
+	if *s == nil {
+		*s = []T{}
+	}
+}
+
+// class is the most urgent class affected.
+func (i *incident) class() autoheal.Class {
+	best := autoheal.Low
+	for _, rec := range i.Recoveries {
+		if slices.Index(autoheal.Classes(), rec.Class) < slices.Index(autoheal.Classes(), best) {
+			best = rec.Class
+		}
+	}
+	return best
+}
+
+// worstHeld is the hold with the nearest deadline of its recovery, the subject's own first.
+func (i *incident) worstHeld() *autoheal.Held {
+	if i.Held != nil {
+		h := *i.Held
+		return &h
+	}
+	var worst *recovery
+	for _, w := range i.Order {
+		if rec := i.Recoveries[w]; rec.Held != nil && (worst == nil || rec.Deadline.Before(worst.Deadline)) {
+			worst = rec
+		}
+	}
+	if worst == nil {
+		return nil
+	}
+	h := *worst.Held
+	return &h
+}
+
+// nodeStatus is the word that tools show for a node.
+func (c *Core) nodeStatus(n *autoheal.Node) autoheal.NodeStatus {
+	inc := c.d.Incidents[c.ix.open[autoheal.NodeRef(n.ID).String()]]
+	switch {
+	case n.Link != autoheal.LinkUp && (inc != nil && inc.Phase == autoheal.Recovering || c.now.Sub(n.LastSeen) >= c.pol.Node.OfflineGracePeriod):
+		return autoheal.StatusOffline
+	case n.Link != autoheal.LinkUp || !n.Ready:
+		return autoheal.StatusNotReady
+	case n.Draining:
+		return autoheal.StatusDraining
+	case !n.Schedulable:
+		return autoheal.StatusCordoned
+	}
+	return autoheal.StatusReady
+}
+
+func (c *Core) nodeViews() []autoheal.NodeView {
+	out := make([]autoheal.NodeView, 0, len(c.v.nodes))
+	for _, id := range slices.Sorted(maps.Keys(c.v.nodes)) {
+		n := c.v.nodes[id]
+		v := autoheal.NodeView{Node: *n, Status: c.nodeStatus(n)}
+		if inc, ok := c.ix.open[autoheal.NodeRef(id).String()]; ok {
+			v.Incident = &inc
+		}
+		if o := c.d.Offenders[autoheal.NodeRef(id).String()]; o != nil {
+			v.Offender = c.score(o)
+		}
+		out = append(out, v)
+	}
+	return out
+}
+
+func (c *Core) workloadViews() []autoheal.WorkloadView {
+	out := make([]autoheal.WorkloadView, 0, len(c.v.cur))
+	for _, id := range slices.Sorted(maps.Keys(c.v.cur)) {
+		w := c.v.cur[id]
+		v := autoheal.WorkloadView{Workload: *w, ObjectiveSeconds: autoheal.Seconds(c.pol.Objective(w))}
+		lead := id
+		if at, ok := c.ix.recOf[id]; ok {
+			lead = at.lead
+			v.Incident = &at.inc
+			if rec := c.d.Incidents[at.inc].Recoveries[at.lead]; rec.Step == autoheal.StepWaiting && rec.NotBefore.After(c.now) {
+				v.NextRestart = timePtr(rec.NotBefore)
+			}
+		}
+		if r := c.d.Restarts[lead]; r != nil {
+			v.CrashCount = r.Count
+		}
+		out = append(out, v)
+	}
+	return out
+}
+
+func (c *Core) incidentViews(f autoheal.IncidentFilter) []autoheal.Incident {
+	out := []autoheal.Incident{}
+	ids := c.d.incidentIDs()
+	slices.Reverse(ids)
+	for _, id := range ids {
+		i := c.d.Incidents[id]
+		if f.Open && i.Phase.Ended() || f.Kind != "" && f.Kind != i.Kind || !f.Since.IsZero() && i.Opened.Before(f.Since) || !i.concerns(f) {
+			continue
+		}
+		out = append(out, i.view())
+		if f.Limit > 0 && len(out) == f.Limit {
+			break
+		}
+	}
+	return out
+}
+
+func (i *incident) concerns(f autoheal.IncidentFilter) bool {
+	if f.Node != "" && i.Subject.ID != string(f.Node) && !slices.ContainsFunc(i.Order, func(w autoheal.WorkloadID) bool { return i.Recoveries[w].From == f.Node }) {
+		return false
+	}
+	if f.Workload == "" || i.Subject.ID == string(f.Workload) {
+		return true
+	}
+	for _, rec := range i.Recoveries {
+		if slices.Contains(rec.Members, f.Workload) {
+			return true
+		}
+	}
+	return false
+}
+
+func (c *Core) alertViews() []autoheal.Alert {
+	out := make([]autoheal.Alert, 0, len(c.d.Alerts))
+	for _, a := range c.d.Alerts {
+		out = append(out, a.Alert)
+	}
+	slices.SortStableFunc(out, func(a, b autoheal.Alert) int { return cmp.Or(b.FiredAt.Compare(a.FiredAt), cmp.Compare(b.ID, a.ID)) })
+	return out
+}
+
+func (c *Core) status() autoheal.HealerStatus {
+	s := autoheal.HealerStatus{
+		Cluster: c.life.Cluster, Version: c.life.Version, Epoch: c.life.Epoch, Enabled: c.pol.Enabled, Shadow: c.pol.Shadow, Synced: c.v.synced,
+		Simulated: c.v.simulated, Incidents: len(c.ix.openIDs), Stalls: c.stalls, JournalSeq: c.d.Seq, StartedAt: c.startedAt, ConfigHash: c.life.ConfigHash,
+		Vetoes: slices.Sorted(maps.Keys(c.d.Vetoes)), Maintenance: []autoheal.Held{}, Approvals: []autoheal.Approval{},
+	}
+	for _, v := range c.pol.Veto {
+		s.Vetoes = append(s.Vetoes, v.String())
+	}
+	neverNil(&s.Vetoes)
+	for _, scope := range slices.Sorted(maps.Keys(c.d.Pauses)) {
+		p := c.d.Pauses[scope]
+		h := autoheal.Held{Reason: autoheal.ReasonPaused, Detail: "by " + p.By, Since: p.At, Until: p.Until, On: "person"}
+		if !active(p.Until, c.now) {
+			continue
+		}
+		if scope == "" {
+			s.Paused = &h
+			continue
+		}
+		h.Reason, h.Detail = autoheal.ReasonMaintenance, scope+", by "+p.By
+		s.Maintenance = append(s.Maintenance, h)
+	}
+	if st := c.d.Storm; st != nil && !st.Released {
+		s.Observer = &autoheal.Held{Reason: autoheal.ReasonObserverSuspect, Detail: fmt.Sprintf("%d of %d nodes went silent (%s)", st.Silent, st.Of, st.Incident), Since: st.Since, On: "person"}
+	}
+	for _, id := range slices.Sorted(maps.Keys(c.d.Approvals)) {
+		a := c.d.Approvals[id]
+		s.Approvals = append(s.Approvals, autoheal.Approval{
+			ID: id, Incident: a.Incident, Verb: a.Verb, Target: a.Target, Reason: a.Reason, AskedAt: a.At, Expires: a.Expires, State: a.State, By: a.By,
+		})
+	}
+	return s
+}
+
+// why says what would happen if the target died now.
+func (c *Core) why(r autoheal.Ref) (autoheal.Why, error) {
+	out := autoheal.Why{Target: r, Proof: autoheal.ProofNone, Gates: []autoheal.Held{}}
+	if r.Kind == autoheal.RefNode {
+		return c.whyNode(r, out)
+	}
+	w := c.v.cur[autoheal.WorkloadID(r.ID)]
+	if w == nil {
+		return out, &autoheal.Error{Kind: autoheal.ErrNotFound, Detail: "Workload not found: " + r.ID}
+	}
+	obj, grace := autoheal.Seconds(c.pol.Objective(w)), autoheal.Seconds(c.pol.Grace(w))
+	out.Target, out.Class, out.ClassRule, out.AtMostOnce = w.Ref(), w.Class, w.ClassRule, w.AtMostOnce
+	out.ObjectiveSeconds, out.GraceSeconds = &obj, &grace
+	node := c.v.nodes[w.Node]
+	c.whyProof(w, node, &out)
+	c.whyPlace(w, &out)
+	out.Text = append(out.Text,
+		fmt.Sprintf("%s is of class %s (by %s): it should be back within %s.", w.ID, w.Class, w.ClassRule, c.pol.Objective(w)),
+		fmt.Sprintf("If its process ends, it is restarted after %s; at %d crashes it is paused.", c.pol.RestartWait(w, 1), c.pol.MaxRestarts(w)+1),
+		fmt.Sprintf("If its node goes silent, it waits %s.", c.pol.Grace(w)))
+	out.Text = append(out.Text, c.pol.SubmitWarnings(w)...)
+	if node != nil {
+		out.Gates = c.askAll(&proposal{verb: autoheal.Start, target: autoheal.WorkloadRef(w.ID), node: node, step: policy.StepMigrate, k: key{}})
+	}
+	return out, nil
+}
+
+func (c *Core) whyProof(w *autoheal.Workload, node *autoheal.Node, out *autoheal.Why) {
+	wait, trusted := c.pol.FenceWait()
+	switch {
+	case !w.AtMostOnce:
+		zero := autoheal.Seconds(0)
+		out.FenceSeconds = &zero
+		out.Text = append(out.Text, "It may run twice: no proof is needed that the old copy is gone.")
+	case trusted && node != nil && node.SelfStop:
+		s := autoheal.Seconds(wait)
+		out.FenceSeconds, out.Proof = &s, autoheal.ProofSelfStop
+		out.Text = append(out.Text, fmt.Sprintf("It must not run twice: %s after the last contact its shim is known to have stopped it.", wait))
+	default:
+		out.Text = append(out.Text, "It must not run twice and nothing here proves a stop by itself: a person has to confirm that the node is off (autoheal fence confirm).")
+	}
+}
+
+func (c *Core) whyPlace(w *autoheal.Workload, out *autoheal.Why) {
+	req := place.RequestOf(w)
+	if w.Node != "" {
+		req.Avoid = append(req.Avoid, w.Node)
+	}
+	spot, no := c.v.index.Fit(req)
+	if no != nil {
+		out.Placement = no.Detail
+		out.Text = append(out.Text, "It could not be placed elsewhere now: "+no.Detail)
+		return
+	}
+	out.GoesTo, out.Placement = spot.Node, "fits on "+string(spot.Node)
+	out.Text = append(out.Text, fmt.Sprintf("It would go to %s.", spot.Node))
+}
+
+func (c *Core) whyNode(r autoheal.Ref, out autoheal.Why) (autoheal.Why, error) {
+	n := c.v.nodes[autoheal.NodeID(r.ID)]
+	if n == nil {
+		return out, &autoheal.Error{Kind: autoheal.ErrNotFound, Detail: "Node not found: " + r.ID}
+	}
+	grace := autoheal.Seconds(c.pol.Node.OfflineGracePeriod)
+	out.Target, out.GraceSeconds = n.Ref(), &grace
+	ws := slices.DeleteFunc(c.v.WorkloadsOn(n.ID), func(w *autoheal.Workload) bool { return !detect.Wanted(w) })
+	out.Text = append(out.Text, fmt.Sprintf("If %s goes silent it is suspected at once, and after %s it is cordoned and its %d workloads are moved.", n.ID, c.pol.Node.OfflineGracePeriod, len(ws)))
+	var stuck []string
+	for _, w := range ws {
+		req := place.RequestOf(w)
+		req.Avoid = append(req.Avoid, n.ID)
+		if _, no := c.v.index.Fit(req); no != nil {
+			stuck = append(stuck, string(w.ID))
+		}
+	}
+	out.Placement = fmt.Sprintf("%d of %d workloads fit elsewhere now", len(ws)-len(stuck), len(ws))
+	if len(stuck) > 0 {
+		out.Text = append(out.Text, "No room elsewhere for: "+strings.Join(stuck, ", ")+".")
+	}
+	out.Gates = c.askAll(&proposal{verb: autoheal.Cordon, target: n.Ref(), node: n, step: policy.StepCordon, budget: budgetContain, k: key{}})
+	return out, nil
+}
+
+// plan says what the open incidents wait for and what would be done next.
+func (c *Core) plan(_ autoheal.Command, reply *autoheal.Reply) {
+	reply.Plan = []autoheal.Planned{}
+	for _, id := range slices.Sorted(maps.Keys(c.ix.openIDs)) {
+		i := c.d.Incidents[id]
+		if i.Subject.Kind == autoheal.RefNode && c.pol.Node.AutoCordon {
+			if n := c.v.nodes[autoheal.NodeID(i.Subject.ID)]; n != nil && n.MarkedBy(autoheal.ByAutoheal) == nil {
+				p := &proposal{i: i, verb: autoheal.Cordon, target: n.Ref(), node: n, step: policy.StepCordon, silence: true, budget: budgetContain}
+				reply.Plan = append(reply.Plan, autoheal.Planned{Incident: id, Verb: "cordon", Target: n.Ref(), Text: i.Cause, Held: c.askAll(p)})
+			}
+		}
+		for _, w := range i.Order {
+			if rec := i.Recoveries[w]; rec.Step != autoheal.StepDone {
+				reply.Plan = append(reply.Plan, c.planRecovery(i, rec))
+			}
+		}
+	}
+	reply.Message = fmt.Sprintf("%d steps would be taken", len(reply.Plan))
+}
+
+func (c *Core) planRecovery(i *incident, rec *recovery) autoheal.Planned {
+	p := &proposal{
+		i: i, rec: rec, verb: autoheal.Start, target: autoheal.WorkloadRef(rec.Workload), step: policy.Step(rec.Rung),
+		node: c.v.nodes[rec.From], silence: c.waitsForSilence(i, rec), need: c.needs(rec, c.avoid(i, rec)),
+	}
+	return autoheal.Planned{
+		Incident: i.ID, Verb: rec.Rung, Target: autoheal.WorkloadRef(rec.Workload),
+		Text: fmt.Sprintf("%s, step %s: %s", rec.Class, rec.Step, cmp.Or(rec.Reason, i.Cause)), Held: c.askAll(p),
+	}
+}

@@ -1,0 +1,235 @@
+package heal
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"autoheal.dev/autoheal"
+	"autoheal.dev/autoheal/internal/journal"
+)
+
+// durable is the core's whole journalled state: what the fold of all records gives. Only apply (in apply.go) writes it.
+// Everything in it survives as JSON, so that a snapshot is its encoding.
+type durable struct {
+	Seq          uint64                            `json:"seq"`
+	Step         uint64                            `json:"step"`
+	Epoch        uint64                            `json:"epoch"`
+	BootID       string                            `json:"bootId"`
+	Config       string                            `json:"config"`
+	Incidents    map[autoheal.IncidentID]*incident `json:"incidents"`
+	Counters     counters                          `json:"counters"`
+	Restarts     map[autoheal.WorkloadID]*restarts `json:"restarts"`
+	Settled      map[autoheal.WorkloadID]int       `json:"settled"` // last attempt whose end is dealt with: escalated, dismissed
+	Marks        map[string]*ownMark               `json:"marks"`   // by Ref.String
+	Budgets      map[string]*budget                `json:"budgets"`
+	Offenders    map[string]*offender              `json:"offenders"`
+	Transients   map[string][]time.Time            `json:"transients"` // "node/n1 silence"
+	Approvals    map[string]*approval              `json:"approvals"`
+	Pauses       map[string]*pause                 `json:"pauses"` // "" = the kill switch, else a maintenance scope
+	Vetoes       map[string]*pause                 `json:"vetoes"` // by Ref.String
+	FenceWords   map[autoheal.NodeID]*fenceWord    `json:"fenceWords"`
+	Storm        *storm                            `json:"storm"`
+	CooldownFrom []time.Time                       `json:"cooldownFrom"` // ends of the last recoveries (behaviour D5)
+	Alerts       []*alert                          `json:"alerts"`
+	Commands     map[string]string                 `json:"commands"` // replies by command ID, the last ones
+	CommandOrder []string                          `json:"commandOrder"`
+	CmdActions   map[autoheal.ActionID]*action     `json:"cmdActions"` // actions of commands that belong to no incident
+	Orderly      bool                              `json:"orderly"`
+}
+
+// counters make IDs; they never go back.
+type counters struct {
+	Incident, Command, Approval, Alert int
+}
+
+type restarts struct {
+	Count    int       `json:"count"`
+	Attempt  int       `json:"attempt"` // the last one counted
+	OOMSteps int       `json:"oomSteps"`
+	At       time.Time `json:"at"`
+}
+
+type ownMark struct {
+	Ref      autoheal.Ref        `json:"ref"`
+	Verb     autoheal.Verb       `json:"verb"`
+	Mark     autoheal.Mark       `json:"mark"`
+	Incident autoheal.IncidentID `json:"incident"`
+}
+
+type budget struct {
+	Open   map[autoheal.ActionID]spent `json:"open"`
+	Window []spent                     `json:"window"` // the last hour's
+}
+
+type spent struct {
+	Action autoheal.ActionID `json:"action"`
+	Target autoheal.Ref      `json:"target"`
+	Domain autoheal.Domain   `json:"domain"`
+	At     time.Time         `json:"at"`
+}
+
+type offender struct {
+	Score    float64       `json:"score"`
+	HalfLife time.Duration `json:"halfLife"`
+	At       time.Time     `json:"at"`
+	Ends     []time.Time   `json:"ends"` // when its incidents began
+}
+
+type approval struct {
+	journal.ApprovalAsked
+	Incident autoheal.IncidentID `json:"incident"`
+	At       time.Time           `json:"at"`
+	State    string              `json:"state"`
+	By       string              `json:"by"`
+}
+
+type pause struct {
+	By    string    `json:"by"`
+	At    time.Time `json:"at"`
+	Until time.Time `json:"until"`
+}
+
+type fenceWord struct {
+	By   string    `json:"by"`
+	Boot string    `json:"boot"`
+	At   time.Time `json:"at"`
+	Used bool      `json:"used"`
+}
+
+type storm struct {
+	Incident autoheal.IncidentID `json:"incident"`
+	Since    time.Time           `json:"since"`
+	Silent   int                 `json:"silent"`
+	Of       int                 `json:"of"`
+	Released bool                `json:"released"`
+}
+
+type alert struct {
+	autoheal.Alert
+	DedupKey string `json:"dedupKey"`
+	Channel  string `json:"channel"`
+	Sent     bool   `json:"sent"`
+	Tries    int    `json:"tries"`
+}
+
+// incident is one cause, journalled.
+type incident struct {
+	ID         autoheal.IncidentID  `json:"id"`
+	Kind       autoheal.FailureKind `json:"kind"`
+	Phase      autoheal.Phase       `json:"phase"`
+	Subject    autoheal.Ref         `json:"subject"`
+	Domains    []autoheal.Domain    `json:"domains"`
+	Since      time.Time            `json:"since"`
+	Opened     time.Time            `json:"opened"`
+	Ended      time.Time            `json:"ended"`
+	Confidence float64              `json:"confidence"`
+	Conclusive bool                 `json:"conclusive"`
+	Cause      string               `json:"cause"`
+	Because    string               `json:"because"`
+	Simulated  bool                 `json:"simulated"`
+	Whole      int                  `json:"whole"`
+	Reopened   int                  `json:"reopened"`
+	MergedInto autoheal.IncidentID  `json:"mergedInto"`
+	Evidence   []autoheal.Signal    `json:"evidence"`
+	EvidenceN  int                  `json:"evidenceN"`
+
+	Steps      map[string]journal.StepDone       `json:"steps"` // steps on the subject that ended
+	Held       *autoheal.Held                    `json:"held"`
+	Recoveries map[autoheal.WorkloadID]*recovery `json:"recoveries"`
+	Past       []*recovery                       `json:"past"`  // of before a relapse
+	Order      []autoheal.WorkloadID             `json:"order"` // of opening
+	Open       int                               `json:"open"`  // recoveries that have not ended
+	Actions    []*action                         `json:"actions"`
+	Timeline   []autoheal.Moment                 `json:"timeline"`
+	SHA256     string                            `json:"sha256"`
+}
+
+// recovery is one affected workload or gang, journalled. Attempts and NewAttempts go with Members.
+type recovery struct {
+	journal.RecoveryOpened
+	Step        autoheal.StepName    `json:"step"`
+	End         autoheal.RecoveryEnd `json:"end"`
+	Rung        string               `json:"rungNow"`
+	Try         int                  `json:"try"`
+	Reason      string               `json:"reason"`
+	Proof       autoheal.Proof       `json:"proof"`
+	NotBefore   time.Time            `json:"notBefore"`
+	StepAt      time.Time            `json:"stepAt"`
+	StepBy      time.Time            `json:"stepBy"` // deadline of this step
+	NewAttempts []int                `json:"newAttempts"`
+	MemoryMB    int64                `json:"memoryMb"`
+	Node        autoheal.NodeID      `json:"node"`
+	SafeAt      time.Time            `json:"safeAt"`
+	RunningAt   time.Time            `json:"runningAt"`
+	Overlap     *time.Duration       `json:"overlap"`
+	Held        *autoheal.Held       `json:"held"`
+	Opened      time.Time            `json:"opened"`
+	EndedAt     time.Time            `json:"endedAt"`
+	Decided     int                  `json:"decided"` // the newest attempt whose end this recovery has decided on
+	OldGone     bool                 `json:"oldGone"` // nothing is left to settle of the copies that were replaced
+}
+
+// action is one intent and what became of it.
+type action struct {
+	autoheal.Action
+	Effect    autoheal.Effect     `json:"effect"`
+	BudgetKey string              `json:"budgetKey"`
+	Workload  autoheal.WorkloadID `json:"workload"`
+	Command   string              `json:"command"`
+	Try       int                 `json:"try"`
+	IntentAt  time.Time           `json:"intentAt"`
+	ResultAt  time.Time           `json:"resultAt"`
+	Outcome   autoheal.Outcome    `json:"outcome"`
+	ErrorKind autoheal.ErrorKind  `json:"errorKind"`
+	Detail    string              `json:"detail"`
+	Unknowns  int                 `json:"unknowns"` // unknown outcomes in a row
+}
+
+// pending reports whether the action was sent and its result is not known yet.
+func (a *action) pending() bool { return a.Outcome == "" }
+
+func newDurable() *durable {
+	return &durable{
+		Incidents: map[autoheal.IncidentID]*incident{}, Restarts: map[autoheal.WorkloadID]*restarts{},
+		Settled: map[autoheal.WorkloadID]int{}, Marks: map[string]*ownMark{}, Budgets: map[string]*budget{},
+		Offenders: map[string]*offender{}, Transients: map[string][]time.Time{}, Approvals: map[string]*approval{},
+		Pauses: map[string]*pause{}, Vetoes: map[string]*pause{}, FenceWords: map[autoheal.NodeID]*fenceWord{},
+		Commands: map[string]string{}, CmdActions: map[autoheal.ActionID]*action{},
+	}
+}
+
+// incidentIDs returns the IDs of all incidents in order.
+func (d *durable) incidentIDs() []autoheal.IncidentID { return slices.Sorted(maps.Keys(d.Incidents)) }
+
+// action finds an action by its ID.
+func (d *durable) action(id autoheal.ActionID, inc autoheal.IncidentID) *action {
+	if i := d.Incidents[inc]; i != nil {
+		for n := len(i.Actions) - 1; n >= 0; n-- {
+			if i.Actions[n].ID == id {
+				return i.Actions[n]
+			}
+		}
+	}
+	return d.CmdActions[id]
+}
+
+// findAction finds the newest action of a recovery (or, with workload "", of the subject) for a verb on a target.
+func (i *incident) findAction(verb autoheal.Verb, target autoheal.Ref) *action {
+	for n := len(i.Actions) - 1; n >= 0; n-- {
+		if a := i.Actions[n]; a.Verb == verb && a.Target == target {
+			return a
+		}
+	}
+	return nil
+}
+
+// alerted reports whether the incident has raised an alert under this key.
+func (d *durable) alerted(key string) bool {
+	for n := len(d.Alerts) - 1; n >= 0; n-- {
+		if d.Alerts[n].DedupKey == key {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,472 @@
+package heal
+
+import (
+	"fmt"
+	"time"
+
+	"autoheal.dev/autoheal"
+	"autoheal.dev/autoheal/internal/detect"
+	"autoheal.dev/autoheal/internal/journal"
+	"autoheal.dev/autoheal/internal/place"
+	"autoheal.dev/autoheal/internal/policy"
+)
+
+// stepRecovery is the one place where a recovery's step changes.
+func (c *Core) stepRecovery(i *incident, rec *recovery) {
+	if rec.Step == autoheal.StepDone || i.Phase.Ended() {
+		return
+	}
+	if why := c.unwanted(rec); why != "" {
+		c.done(i, rec, autoheal.EndCancelled, why)
+		return
+	}
+	switch rec.Step {
+	case autoheal.StepWaiting:
+		c.stepWaiting(i, rec)
+	case autoheal.StepStopping:
+		c.stepStopping(i, rec)
+	case autoheal.StepStarting:
+		c.stepStarting(i, rec)
+	case autoheal.StepVerifying:
+		c.stepVerifying(i, rec)
+	}
+}
+
+// unwanted says why a recovery has nothing to do any more: its owner stopped or paused it, or it completed.
+func (c *Core) unwanted(rec *recovery) string {
+	for _, id := range rec.Members {
+		w := c.v.cur[id]
+		switch {
+		case w == nil && c.v.synced:
+			return string(id) + " is no longer known"
+		case w == nil:
+			return ""
+		case w.State == autoheal.Succeeded:
+			return string(id) + " completed"
+		case rec.Rung != string(policy.StepPause) && !detect.Wanted(w):
+			return string(id) + " is no longer wanted: " + string(w.Desired)
+		}
+	}
+	return ""
+}
+
+// move takes a recovery to another step.
+func (c *Core) move(i *incident, rec *recovery, to autoheal.StepName, p journal.RecoveryStep) bool {
+	p.Workload, p.From, p.To = rec.Workload, rec.Step, to
+	if p.Rung == "" {
+		p.Rung = rec.Rung
+	}
+	if p.Try == 0 {
+		p.Try = rec.Try
+	}
+	if !c.record(i.ID, p) {
+		return false
+	}
+	c.dirty[key{inc: i.ID, w: rec.Workload}] = true
+	if to == autoheal.StepDone {
+		c.dirty[key{inc: i.ID}] = true
+	}
+	return true
+}
+
+// done ends a recovery.
+func (c *Core) done(i *incident, rec *recovery, end autoheal.RecoveryEnd, why string) {
+	if rec.Step == autoheal.StepDone {
+		return
+	}
+	c.move(i, rec, autoheal.StepDone, journal.RecoveryStep{End: end, Reason: why})
+	if rec.unsettled() {
+		c.dirty[key{inc: i.ID, w: rec.Workload, what: dutyOld}] = true
+	}
+}
+
+// stepWaiting waits for the grace of this workload, or for the backoff before its next start.
+func (c *Core) stepWaiting(i *incident, rec *recovery) {
+	k := key{inc: i.ID, w: rec.Workload}
+	if rec.Rung == string(policy.StepPause) {
+		c.pauseWorkload(i, rec)
+		return
+	}
+	if c.withdrawn(i) && rec.Try == 1 && !c.anyEnded(rec) {
+		c.done(i, rec, autoheal.EndLeftAlone, "the node answers again, and the workload runs on")
+		return
+	}
+	at := rec.NotBefore
+	if c.waitsForSilence(i, rec) {
+		if !c.silentNow(i) {
+			c.await(k, time.Time{}, "node/"+i.Subject.ID)
+			return
+		}
+		at = c.silentBase(i).Add(rec.Grace)
+	}
+	if c.now.Before(at) {
+		c.after(k, at)
+		return
+	}
+	p := &proposal{i: i, rec: rec, k: k, verb: autoheal.Start, target: autoheal.WorkloadRef(rec.Workload), silence: c.waitsForSilence(i, rec)}
+	if p.silence && c.inStorm(p) {
+		return
+	}
+	c.move(i, rec, autoheal.StepStopping, journal.RecoveryStep{Reason: waitedFor(rec)})
+}
+
+// waitedFor keeps the reason of a restart, and names the grace otherwise.
+func waitedFor(rec *recovery) string {
+	if rec.Reason != "" {
+		return rec.Reason
+	}
+	return fmt.Sprintf("its grace of %s is over", rec.Grace)
+}
+
+// waitsForSilence reports whether a recovery rests on nothing but that its node does not answer.
+func (c *Core) waitsForSilence(i *incident, rec *recovery) bool {
+	return !i.Conclusive && rec.Try == 1 && !c.anyEnded(rec)
+}
+
+// anyEnded reports whether the end of one of the failed copies was observed.
+func (c *Core) anyEnded(rec *recovery) bool {
+	for n, id := range rec.Members {
+		if w := c.v.attempt(id, rec.Attempts[n]); w != nil && w.State.Ended() {
+			return true
+		}
+	}
+	return false
+}
+
+// stepStopping waits until every old copy is gone, with a proof good enough for this workload (behaviour C1).
+func (c *Core) stepStopping(i *incident, rec *recovery) {
+	if c.withdrawn(i) && !c.anyEnded(rec) {
+		c.done(i, rec, autoheal.EndLeftAlone, "the node answers again, and the workload runs on")
+		return
+	}
+	worst := autoheal.ProofExitObserved
+	for n, id := range rec.Members {
+		proof, ok := c.copyGone(i, rec, id, rec.Attempts[n])
+		if !ok {
+			return
+		}
+		worst = weaker(worst, proof)
+	}
+	c.record(i.ID, journal.Safe{Workload: rec.Workload, At: c.safeAt(rec, worst), Proof: worst})
+	next := make([]int, len(rec.Members))
+	for n, id := range rec.Members {
+		next[n] = rec.Attempts[n] + 1
+		if w := c.v.cur[id]; w != nil {
+			next[n] = max(next[n], w.Attempt+1)
+		}
+	}
+	if rec.Gang != "" { // one generation for all ranks
+		for n := range next {
+			next[n] = maxOf(next)
+		}
+	}
+	c.move(i, rec, autoheal.StepStarting, journal.RecoveryStep{
+		Reason: proofText(worst), Proof: worst, Attempts: next, Deadline: c.now.Add(c.pol.RungDeadline(rec.Objective)), MemoryMB: rec.MemoryMB,
+	})
+}
+
+func maxOf(ns []int) int {
+	m := 0
+	for _, n := range ns {
+		m = max(m, n)
+	}
+	return m
+}
+
+// copyGone says whether one old copy is gone and how that is known. A live copy that can be reached is stopped; one that
+// cannot waits for proof, unless the workload may run twice.
+func (c *Core) copyGone(i *incident, rec *recovery, id autoheal.WorkloadID, attempt int) (autoheal.Proof, bool) {
+	w := c.v.attempt(id, attempt)
+	if !live(w) {
+		return autoheal.ProofExitObserved, true
+	}
+	n := c.v.nodes[w.Node]
+	if n != nil && n.Link == autoheal.LinkUp {
+		c.stopCopy(i, rec, w, "the gang is restarted as one")
+		return "", false
+	}
+	if !rec.AtMostOnce {
+		return autoheal.ProofNone, n != nil && n.Link == autoheal.LinkSilent
+	}
+	return c.fenceProof(i, rec, n)
+}
+
+// stopCopy ends one attempt that runs on a node which answers.
+func (c *Core) stopCopy(i *incident, rec *recovery, w *autoheal.Workload, why string) progress {
+	state, _ := c.act(&proposal{
+		i: i, rec: rec, k: key{inc: i.ID, w: rec.Workload}, verb: autoheal.Stop, target: w.Ref(), step: policy.StepMigrate,
+		node: c.v.nodes[w.Node], reason: why, params: autoheal.ActionParams{Attempt: w.Attempt, Grace: stopGrace(rec.Class)},
+	})
+	return state
+}
+
+// stopGrace is how long a workload has between SIGTERM and SIGKILL.
+func stopGrace(class autoheal.Class) time.Duration {
+	if class == autoheal.Critical {
+		return 10 * time.Second
+	}
+	return 30 * time.Second
+}
+
+// fenceProof asks what proves that a copy on a silent node is gone: a person's word, or the deadline after which its
+// shim has stopped it. Both clocks run from the last contact (behaviour A4, C3).
+func (c *Core) fenceProof(i *incident, rec *recovery, n *autoheal.Node) (autoheal.Proof, bool) {
+	if n == nil {
+		return autoheal.ProofNone, false
+	}
+	p := &proposal{i: i, rec: rec, k: key{inc: i.ID, w: rec.Workload}, verb: autoheal.Start, target: autoheal.WorkloadRef(rec.Workload)}
+	if word := c.d.FenceWords[n.ID]; word != nil && !word.Used && (word.Boot == "" || word.Boot == n.BootID) {
+		return autoheal.ProofOperator, true
+	}
+	wait, trusted := c.pol.FenceWait()
+	if n.Link != autoheal.LinkSilent {
+		c.await(p.k, time.Time{}, "node/"+string(n.ID))
+		return "", false
+	}
+	if !trusted || !n.SelfStop {
+		c.hold(p, "fence", verdict{
+			Reason: autoheal.ReasonFenceUnproven, On: "node/" + string(n.ID),
+			Detail: fmt.Sprintf("workloads on %s do not stop themselves: power it off, then run autoheal fence confirm %s --powered-off", n.ID, n.ID),
+		})
+		return "", false
+	}
+	if at := n.LastSeen.Add(wait); c.now.Before(at) {
+		c.hold(p, "fence", verdict{
+			Reason: autoheal.ReasonFenceUnproven, Until: at, On: "node/" + string(n.ID),
+			Detail: fmt.Sprintf("a copy on %s may run until %s; it stops itself by then", n.ID, at.Format(time.TimeOnly)),
+		})
+		return "", false
+	}
+	return autoheal.ProofSelfStop, true
+}
+
+// safeAt is the moment from which at most one copy can run.
+func (c *Core) safeAt(rec *recovery, proof autoheal.Proof) time.Time {
+	var at time.Time
+	switch proof {
+	case autoheal.ProofExitObserved:
+	case autoheal.ProofSelfStop:
+		if n := c.v.nodes[rec.From]; n != nil {
+			return n.LastSeen.Add(c.pol.Fence.Wait)
+		}
+		return c.now
+	default:
+		return c.now
+	}
+	for n, id := range rec.Members {
+		if w := c.v.attempt(id, rec.Attempts[n]); w != nil && w.EndedAt.After(at) {
+			at = w.EndedAt
+		}
+	}
+	if at.IsZero() || at.After(c.now) {
+		return c.now
+	}
+	return at
+}
+
+// weaker returns the weaker of two proofs.
+func weaker(a, b autoheal.Proof) autoheal.Proof {
+	order := []autoheal.Proof{autoheal.ProofExitObserved, autoheal.ProofPowerOff, autoheal.ProofSelfStop, autoheal.ProofOperator, autoheal.ProofNone}
+	for n := len(order) - 1; n >= 0; n-- {
+		if a == order[n] || b == order[n] {
+			return order[n]
+		}
+	}
+	return autoheal.ProofNone
+}
+
+func proofText(p autoheal.Proof) string {
+	switch p {
+	case autoheal.ProofExitObserved:
+		return "its exit was observed"
+	case autoheal.ProofPowerOff:
+		return "the node's power-off was acknowledged"
+	case autoheal.ProofSelfStop:
+		return "its self-stop deadline has passed"
+	case autoheal.ProofOperator:
+		return "an operator confirmed that the node is off"
+	default:
+		return "it may run twice, no proof is needed"
+	}
+}
+
+// stepStarting asks for the new attempts and waits until every one of them is ready.
+func (c *Core) stepStarting(i *incident, rec *recovery) {
+	k := key{inc: i.ID, w: rec.Workload}
+	ready, latest := 0, time.Time{}
+	var node autoheal.NodeID
+	for n, id := range rec.Members {
+		w := c.v.cur[id]
+		if w == nil || w.Attempt < rec.NewAttempts[n] {
+			if !c.startMember(i, rec, n) {
+				return
+			}
+			continue
+		}
+		switch {
+		case w.State == autoheal.Failed:
+			c.diedAgain(i, rec, w)
+			return
+		case w.State == autoheal.Running && w.Ready:
+			ready++
+			if w.StartedAt.After(latest) {
+				latest = w.StartedAt
+			}
+			if n == 0 {
+				node = w.Node
+			}
+		}
+	}
+	if ready == len(rec.Members) {
+		if latest.IsZero() || latest.After(c.now) {
+			latest = c.now
+		}
+		c.record(i.ID, journal.Running{Workload: rec.Workload, At: latest, Attempt: maxOf(rec.NewAttempts), Node: node})
+		c.move(i, rec, autoheal.StepVerifying, journal.RecoveryStep{Reason: "every copy runs", Attempts: rec.NewAttempts, Node: node, Proof: rec.Proof})
+		return
+	}
+	c.overdue(i, rec, k)
+}
+
+// startMember asks for one new attempt; false when the rest has to wait.
+func (c *Core) startMember(i *incident, rec *recovery, n int) bool {
+	id := rec.Members[n]
+	w := c.v.cur[id]
+	if w == nil {
+		return false
+	}
+	p := &proposal{
+		i: i, rec: rec, k: key{inc: i.ID, w: rec.Workload}, verb: autoheal.Start, step: policy.Step(rec.Rung),
+		target: autoheal.Ref{Kind: autoheal.RefWorkload, ID: string(id), Generation: fmt.Sprint(rec.NewAttempts[n])},
+		reason: rec.Reason, node: c.v.nodes[rec.From], silence: !i.Conclusive && rec.Try == 1 && rec.Proof != autoheal.ProofExitObserved,
+		params: autoheal.ActionParams{Attempt: rec.NewAttempts[n], MemoryMB: rec.MemoryMB, Avoid: c.avoid(i, rec), Proof: rec.Proof},
+	}
+	if existing := c.existing(p); existing == nil {
+		if n == 0 { // the whole gang must fit before its first rank is started
+			p.need = c.needs(rec, p.params.Avoid)
+		}
+		if p.silence && !c.paced(p) {
+			return false
+		}
+	}
+	state, a := c.act(p)
+	if state == actFailed {
+		why := "the start was refused"
+		if a != nil {
+			why += ": " + a.Detail
+		}
+		c.giveUp(i, rec, why)
+		return false
+	}
+	return state != actHeld
+}
+
+// paced lets moves off what is proven dead go at the configured pace, with a burst of two seconds' worth (behaviour D4).
+func (c *Core) paced(p *proposal) bool {
+	at, ok := c.pace.take(c.now, c.pol.Budgets.Pace, 2*c.pol.Budgets.Pace)
+	if !ok {
+		c.after(p.k, at)
+	}
+	return ok
+}
+
+// avoid names where the new attempt must not go.
+func (c *Core) avoid(i *incident, rec *recovery) []autoheal.NodeID {
+	var out []autoheal.NodeID
+	if i.Subject.Kind == autoheal.RefNode {
+		out = append(out, autoheal.NodeID(i.Subject.ID))
+	}
+	if w := c.v.attempt(rec.Workload, rec.Attempts[0]); w != nil && w.Exit != nil && w.Exit.OOM == autoheal.OOMHostGlobal && w.Node != "" {
+		out = append(out, w.Node)
+	}
+	return out
+}
+
+func (c *Core) needs(rec *recovery, avoid []autoheal.NodeID) []place.Request {
+	var out []place.Request
+	for _, id := range rec.Members {
+		w := c.v.cur[id]
+		if w == nil {
+			continue
+		}
+		r := place.RequestOf(w)
+		r.Avoid = append(r.Avoid, avoid...)
+		if rec.MemoryMB > 0 {
+			r.Need.MemoryMB = rec.MemoryMB
+		}
+		out = append(out, r)
+	}
+	return out
+}
+
+// overdue gives a start that does not come up another try once its rung's deadline passed; one that waits for capacity
+// stays, visibly, and is paged by the clock.
+func (c *Core) overdue(i *incident, rec *recovery, k key) {
+	by := rec.StepBy
+	for n := len(i.Actions) - 1; n >= 0; n-- {
+		if a := i.Actions[n]; a.Verb == autoheal.Start && a.Workload == rec.Workload {
+			by = a.IntentAt.Add(c.pol.RungDeadline(rec.Objective))
+			break
+		}
+	}
+	if c.now.Before(by) {
+		c.after(k, by)
+		return
+	}
+	for n, id := range rec.Members {
+		w := c.v.cur[id]
+		if w == nil || w.Attempt != rec.NewAttempts[n] {
+			continue
+		}
+		node := c.v.nodes[w.Node]
+		switch {
+		case w.State == autoheal.Pending:
+			c.holdPending(i, rec, k, w)
+		case live(w) && !w.Ready && node != nil && node.Link == autoheal.LinkUp:
+			c.stopCopy(i, rec, w, "it did not come up in time")
+		}
+	}
+}
+
+func (c *Core) holdPending(i *incident, rec *recovery, k key, w *autoheal.Workload) {
+	if rec.Held != nil {
+		return
+	}
+	detail := "it waits for a place"
+	if w.Detail != "" {
+		detail = w.Detail
+	}
+	c.hold(&proposal{i: i, rec: rec, k: k, verb: autoheal.Start}, "capacity", verdict{Reason: autoheal.ReasonNoCapacity, Detail: detail, On: "capacity"})
+}
+
+// stepVerifying holds the new copies to their dwell (behaviour F1): up and ready all the time.
+func (c *Core) stepVerifying(i *incident, rec *recovery) {
+	for n, id := range rec.Members {
+		w := c.v.cur[id]
+		if w == nil {
+			return
+		}
+		if w.Attempt > rec.NewAttempts[n] {
+			c.done(i, rec, autoheal.EndCancelled, fmt.Sprintf("attempt %d of %s was made by somebody else", w.Attempt, id))
+			return
+		}
+		if w.State == autoheal.Failed {
+			c.diedAgain(i, rec, w)
+			return
+		}
+		if node := c.v.nodes[w.Node]; w.State != autoheal.Running || !w.Ready || node == nil || node.Link != autoheal.LinkUp {
+			return
+		}
+	}
+	if at := rec.RunningAt.Add(c.dwell(rec)); c.now.Before(at) {
+		c.after(key{inc: i.ID, w: rec.Workload}, at)
+		return
+	}
+	c.done(i, rec, autoheal.EndRecovered, "it stayed up for its dwell")
+}
+
+// dwell is how long a workload must stay up: after a crash at least twice as long as the run that crashed.
+func (c *Core) dwell(rec *recovery) time.Duration {
+	d := c.pol.Dwell(rec.Class)
+	return min(max(d, 2*rec.Ran), max(d, 10*time.Minute))
+}

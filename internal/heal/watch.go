@@ -1,0 +1,124 @@
+package heal
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"sync"
+
+	"autoheal.dev/autoheal"
+)
+
+// watcher feeds the loop with what the cluster's Watch yields.
+type watcher struct {
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+}
+
+func startWatch(ctx context.Context, o autoheal.Observer, events chan<- autoheal.Event, failed chan<- error) *watcher {
+	ctx, cancel := context.WithCancel(ctx)
+	w := &watcher{cancel: cancel}
+	w.wg.Go(func() {
+		for ev, err := range o.Watch(ctx) {
+			if err != nil {
+				if ctx.Err() == nil {
+					failed <- err
+				}
+				return
+			}
+			select {
+			case events <- ev:
+			case <-ctx.Done():
+				return
+			}
+		}
+		if ctx.Err() == nil {
+			failed <- errors.New("the watch ended by itself")
+		}
+	})
+	return w
+}
+
+func (w *watcher) stop() {
+	w.cancel()
+	w.wg.Wait()
+}
+
+// hub hands changes to subscribers. A subscriber that does not keep up loses changes and is told so by a gap in Seq and a
+// change of type "lost"; it never delays the engine.
+type hub struct {
+	mu     sync.Mutex // guards what follows
+	subs   map[*subscriber]bool
+	closed bool
+	seq    uint64
+}
+
+type subscriber struct {
+	ch   chan autoheal.Change
+	lost bool
+}
+
+const hubBuffer = 1024
+
+func newHub() *hub { return &hub{subs: map[*subscriber]bool{}} }
+
+func (h *hub) publish(c autoheal.Change) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.seq = c.Seq
+	for s := range h.subs {
+		if s.lost {
+			if len(s.ch) > 0 {
+				continue
+			}
+			s.ch <- autoheal.Change{Seq: c.Seq, At: c.At, Type: autoheal.ChangeLost, Text: "changes were dropped because they were not read in time: list again"}
+			s.lost = false
+		}
+		select {
+		case s.ch <- c:
+		default:
+			s.lost = true
+		}
+	}
+}
+
+func (h *hub) close() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.closed = true
+	for s := range h.subs {
+		close(s.ch)
+		delete(h.subs, s)
+	}
+}
+
+func (h *hub) subscribe(ctx context.Context) iter.Seq2[autoheal.Change, error] {
+	s := &subscriber{ch: make(chan autoheal.Change, hubBuffer)}
+	h.mu.Lock()
+	s.ch <- autoheal.Change{Seq: h.seq, Type: autoheal.ChangeSubscribed, Text: "from here on nothing is missed"}
+	if h.closed {
+		close(s.ch)
+	} else {
+		h.subs[s] = true
+	}
+	h.mu.Unlock()
+	return func(yield func(autoheal.Change, error) bool) {
+		defer h.unsubscribe(s)
+		for {
+			select {
+			case c, ok := <-s.ch:
+				if !ok || !yield(c, nil) {
+					return
+				}
+			case <-ctx.Done():
+				return
+			}
+		}
+	}
+}
+
+func (h *hub) unsubscribe(s *subscriber) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.subs, s)
+}
