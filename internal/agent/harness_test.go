@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"hash/fnv"
@@ -15,6 +16,7 @@ import (
 	"autoheal.dev/autoheal"
 	"autoheal.dev/autoheal/internal/agent/shim"
 	"autoheal.dev/autoheal/internal/nodeproto"
+	"autoheal.dev/autoheal/internal/openclaw"
 )
 
 // patience is how long a test waits for what must come. Nothing asserts how fast it came.
@@ -155,4 +157,8 @@ func (n *testNode) output(id string, attempt int) string {
 		n.t.Fatal(err)
 	}
 	return string(data)
+}
+
+func invoke(command, params string) openclaw.InvokeRequest {
+	return openclaw.InvokeRequest{Command: command, Params: json.RawMessage(params)}
 }

@@ -3,7 +3,9 @@ package agent
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"os/signal"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -29,6 +31,18 @@ func workload(args []string) int {
 	switch args[0] {
 	case "env":
 		fmt.Println(strings.Join(os.Environ(), "\n"))
+		fds, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			return 2
+		}
+		fmt.Print("descriptors")
+		for _, fd := range fds { // without those that Go's own runtime opens
+			target, err := os.Readlink("/proc/self/fd/" + fd.Name())
+			if err == nil && !strings.Contains(target, "/fd") && !strings.HasPrefix(target, "anon_inode") && !strings.HasPrefix(target, "/sys/fs/cgroup") {
+				fmt.Print(" ", fd.Name())
+			}
+		}
+		fmt.Println()
 	case "idle":
 		ready()
 		select {}
@@ -47,6 +61,60 @@ func workload(args []string) int {
 			if len(kept) == 1<<14 {
 				return 3 // 16 GiB: there was no limit
 			}
+		}
+	case "flood": // writes as fast as it can until it is stopped
+		line := []byte(strings.Repeat("flood ", 100) + "\n")
+		ready()
+		for {
+			if _, err := os.Stdout.Write(line); err != nil {
+				return 4
+			}
+		}
+	case "garbage":
+		b := make([]byte, 1<<20)
+		for i := range b {
+			b[i] = byte(i*7 + i>>8)
+		}
+		if _, err := os.Stdout.Write(b); err != nil {
+			return 4
+		}
+	case "mute": // closes its pipes and goes on
+		os.Stdout.Close()
+		os.Stderr.Close()
+		ready()
+		select {}
+	case "leave": // starts a child that ignores everything and leaves it behind
+		child := exec.Command(os.Args[0], "workload", "stubborn")
+		child.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+		child.Env = os.Environ()
+		if err := child.Start(); err != nil {
+			return 5
+		}
+		os.WriteFile("child", []byte(strconv.Itoa(child.Process.Pid)), 0o600)
+		if len(args) > 1 {
+			syscall.Pause()
+		}
+	case "bomb": // forks until it is refused
+		for n := 0; ; n++ {
+			if err := exec.Command(os.Args[0], "workload", "sit").Start(); err != nil {
+				fmt.Println("refused")
+				ready()
+				select {}
+			}
+			if n > 10_000 {
+				return 6
+			}
+		}
+	case "sit":
+		select {}
+	case "hold": // uses 128 MiB and stays
+		b := make([]byte, 128<<20)
+		for i := 0; i < len(b); i += 4096 {
+			b[i] = 1
+		}
+		for {
+			b[0]++
+			syscall.Pause()
 		}
 	case "fail":
 		fmt.Fprintln(os.Stderr, "fatal: as asked")

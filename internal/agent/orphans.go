@@ -2,7 +2,6 @@ package agent
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -31,10 +30,8 @@ func (a *Agent) killOrphans(at *attempt) error {
 		for _, pid := range found {
 			_ = unix.Kill(pid, unix.SIGKILL) // gone already is as good
 		}
-		a.pause(retryDial)
-		if a.ctx.Err() != nil {
-			return errors.New("stopped while killing what a dead shim left")
-		}
+		t := a.clk.NewTimer(retryDial)
+		<-t.C()
 	}
 	return fmt.Errorf("processes survive SIGKILL: %v", markedProcesses(marks))
 }

@@ -102,24 +102,43 @@ func (a *Agent) stopEverything() error {
 	return errors.Join(errs...)
 }
 
+// endDirectly returns when the attempt has ended, or an error when its shim does not answer.
 func (a *Agent) endDirectly(at *attempt) error {
+	var err error
+	for range 200 {
+		if _, readErr := shim.ReadExited(at.dir); readErr == nil {
+			return nil
+		}
+		if lock, lockErr := shim.Lock(at.dir); lockErr == nil {
+			return errors.Join(a.killOrphans(at), lock.Close())
+		}
+		if err = a.askToEnd(at); err == nil {
+			return nil
+		}
+		t := a.clk.NewTimer(retryDial) // not pause: the context has ended
+		<-t.C()
+	}
+	return fmt.Errorf("end attempt %d of %s: %w", at.key.attempt, at.key.workload, err)
+}
+
+func (a *Agent) askToEnd(at *attempt) error {
 	client, err := shim.Dial(at.dir, a.clk)
 	if err != nil {
-		if _, lockErr := shim.Lock(at.dir); lockErr == nil {
-			return nil // ended by itself
-		}
 		return err
 	}
 	defer client.Close()
-	if err := client.Send(shim.Request{Op: shim.OpSubscribe}); err != nil {
-		return err
-	}
-	if err := client.Send(shim.Request{Op: shim.OpStop, Force: true, Reason: string(autoheal.ExitShutdown)}); err != nil {
-		return err
+	for _, r := range []shim.Request{{Op: shim.OpSubscribe}, {Op: shim.OpStop, Force: true, Reason: string(autoheal.ExitShutdown)}} {
+		if err := client.Send(r); err != nil {
+			return err
+		}
 	}
 	for {
-		if s, err := client.Next(); err != nil || s.State == nodeproto.AttemptExited {
-			return nil // ended either way: a shim that is gone took its workload along
+		s, err := client.Next()
+		if err != nil {
+			return err // the next round finds out why
+		}
+		if s.State == nodeproto.AttemptExited {
+			return nil
 		}
 	}
 }

@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"net"
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 
@@ -44,8 +46,11 @@ func run(dir string) error {
 	// A shim idles for weeks beside other people's work: it trades a little CPU time at each collection for memory.
 	debug.SetGCPercent(20)
 	debug.SetMemoryLimit(6 << 20)
-	for _, fd := range []int{lockFD, pairFD} {
-		unix.CloseOnExec(fd) // the workload gets no descriptor of ours
+	// The workload gets no descriptor of ours, nor one that the agent's own parent let slip through.
+	if err := unix.CloseRange(lockFD, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
+		if err := closeOnExecByHand(); err != nil { // before Linux 5.11
+			return err
+		}
 	}
 	if err := os.Chdir(dir); err != nil {
 		return fmt.Errorf("enter attempt: %w", err)
@@ -76,6 +81,19 @@ func run(dir string) error {
 	go accept(l, o.clk, o.requests)
 	go o.catchSignals()
 	return o.run()
+}
+
+func closeOnExecByHand() error {
+	fds, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return fmt.Errorf("list descriptors: %w", err)
+	}
+	for _, e := range fds {
+		if fd, err := strconv.Atoi(e.Name()); err == nil && fd >= lockFD {
+			unix.CloseOnExec(fd)
+		}
+	}
+	return nil
 }
 
 func newOwner(spec *Spec, clk clock.Clock) (*owner, error) {
