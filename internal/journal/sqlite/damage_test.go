@@ -3,6 +3,7 @@ package sqlite_test
 import (
 	"database/sql"
 	"errors"
+	"os"
 	"strings"
 	"testing"
 
@@ -10,6 +11,7 @@ import (
 	"autoheal.dev/autoheal/internal/journal"
 	"autoheal.dev/autoheal/internal/journal/journaltest"
 	"autoheal.dev/autoheal/internal/journal/sqlite"
+	"autoheal.dev/autoheal/internal/store"
 )
 
 // spoil is a change of one record; an empty set deletes it.
@@ -269,5 +271,45 @@ func TestNewerJournal(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestDamagedFile has pages of the file itself overwritten: no cut can be trusted then, and the tools say so.
+func TestDamagedFile(t *testing.T) {
+	h := newHarness(t)
+	journaltest.Append(t, h.s, journaltest.NewBuilder().Filler(200)...)
+	h.close(t)
+	b, err := os.ReadFile(h.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := len(b) - 4*4096; i < len(b); i++ { // the youngest records
+		b[i] = 0xa5
+	}
+	if err := os.WriteFile(h.path, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := store.Open(t.Context(), h.path, store.Options{}); !errors.Is(err, store.ErrDamaged) {
+		t.Fatalf("open: error = %v, want ErrDamaged", err)
+	}
+	db, err := store.Open(t.Context(), h.path, store.Options{SkipCheck: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	for _, dry := range []bool{true, false} {
+		if rep, err := sqlite.Repair(t.Context(), db, dry); err == nil || rep.Repaired || !strings.Contains(rep.Advice, "restore a backup") {
+			t.Errorf("repair, dry %t: %+v, %v", dry, rep, err)
+		}
+	}
+	read := 0
+	for _, err := range sqlite.Inspect(t.Context(), db, 0) {
+		if err != nil {
+			break
+		}
+		read++
+	}
+	if read == 0 || read >= 400 {
+		t.Errorf("inspect read %d of 400 records", read)
 	}
 }

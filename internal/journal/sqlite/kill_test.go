@@ -24,6 +24,10 @@ var killPath = flag.String("sqlite.append", "", "append to this journal until ki
 func TestMain(m *testing.M) {
 	flag.Parse()
 	if *killPath == "" {
+		// Every round of TestLikeTheMemoryStore works on files; -rapid.checks asks for more of them.
+		if checks := flag.Lookup("rapid.checks"); checks.Value.String() == checks.DefValue {
+			_ = checks.Value.Set("15")
+		}
 		os.Exit(m.Run())
 	}
 	fmt.Println(appendUntilKilled(context.Background(), *killPath))
