@@ -10,7 +10,7 @@ import (
 // surfaceApproved reports whether the second approval covers what a connection declared; g.mu is held.
 func (g *Gateway) surfaceApproved(c *conn) bool {
 	dev, ok := g.devices[c.deviceID]
-	return ok && dev.SurfaceApprovedAtMs > 0 && covers(dev.Commands, c.params.Commands) && covers(dev.Caps, c.params.Caps)
+	return ok && dev.SurfaceApprovedAtMs > 0 && covers(dev.Commands, g.offered(c.params)) && covers(dev.Caps, c.params.Caps)
 }
 
 // nodeInfo describes one device; g.mu is held.

@@ -185,16 +185,16 @@ func unknownRequest() *openclaw.Error {
 
 // requestSurface files the second request for a node that just connected, unless its surface is covered; g.mu is held.
 func (g *Gateway) requestSurface(c *conn) *openclaw.NodePairRequest {
-	dev := g.devices[c.deviceID]
-	if dev.SurfaceApprovedAtMs > 0 && covers(dev.Commands, c.params.Commands) && covers(dev.Caps, c.params.Caps) {
+	commands := g.offered(c.params)
+	if g.surfaceApproved(c) {
 		return nil
 	}
 	g.expireRequests()
 	maps.DeleteFunc(g.nodeReqs, func(_ string, r *openclaw.NodePairRequest) bool { return r.NodeID == c.deviceID })
 	req := &openclaw.NodePairRequest{
 		RequestID: newID(), NodeID: c.deviceID, DisplayName: c.params.Client.DisplayName, Platform: c.params.Client.Platform,
-		Version: c.params.Client.Version, Caps: list(c.params.Caps), Commands: list(c.params.Commands),
-		RequiredApproveScopes: approveScopes(c.params.Commands), Silent: true, TS: g.nowMs(),
+		Version: c.params.Client.Version, Caps: list(c.params.Caps), Commands: commands,
+		RequiredApproveScopes: approveScopes(commands), Silent: true, TS: g.nowMs(),
 	}
 	g.nodeReqs[req.RequestID] = req
 	return req

@@ -18,6 +18,18 @@ func (g *Gateway) allowed(platform, command string) bool {
 	return g.allow[command] || slices.Contains(platformDefaults[platform], command)
 }
 
+// offered returns what of the declared commands the policy allows: only these are put up for approval, as in the real
+// gateway, so that allowing a command later asks for a new approval.
+func (g *Gateway) offered(p *openclaw.ConnectParams) []string {
+	out := make([]string, 0, len(p.Commands))
+	for _, c := range p.Commands {
+		if g.allowed(p.Client.Platform, c) {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
 // effective returns the commands that may be invoked: declared by the node, approved, and allowed by the policy.
 func (g *Gateway) effective(declared, approved []string, platform string) []string {
 	out := make([]string, 0, len(declared))
