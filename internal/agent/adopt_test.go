@@ -10,6 +10,7 @@ import (
 
 	"autoheal.dev/autoheal"
 	"autoheal.dev/autoheal/internal/agent/shim"
+	"autoheal.dev/autoheal/internal/clock"
 	"autoheal.dev/autoheal/internal/nodeproto"
 )
 
@@ -226,3 +227,25 @@ func TestStartRefuses(t *testing.T) {
 		t.Errorf("%d attempts are listed", len(got))
 	}
 }
+
+// TestHungShimIsKilled stops the shim itself, as a debugger or a fault might.
+func TestHungShimIsKilled(t *testing.T) {
+	opts := testOptions(t)
+	opts.Clock = hurried{}
+	n := startNode(t, opts)
+	n.startReady(n.request("hung", 1, "leave", "stay"))
+	s := n.waitFor("hung", 1, running)
+	if err := unix.Kill(s.ShimPid, unix.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	n.stop("hung", 1, nodeproto.StopRequest{Force: true})
+	if s := n.waitFor("hung", 1, exited); s.Exit.Reason != autoheal.ExitShimKilled {
+		t.Errorf("exit %+v", s.Exit)
+	}
+	n.wantDead("hung")
+}
+
+// hurried waits a hundredth of the time.
+type hurried struct{ clock.Real }
+
+func (hurried) NewTimer(d time.Duration) clock.Timer { return clock.Real{}.NewTimer(d / 100) }

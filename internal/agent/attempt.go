@@ -26,6 +26,7 @@ type attempt struct {
 
 	renew chan struct{}     // wakes the sender: the lease has changed; the latest is what it sends
 	stops chan shim.Request // to the sender
+	done  chan struct{}     // closed when it has ended
 
 	enforced bool // the shim has confirmed that it enforces the lease
 }

@@ -98,7 +98,13 @@ func (a *Agent) heardLocked(at *attempt, s shim.Status) {
 	at.enforced = s.Lease.Enforced
 	old := at.view
 	v := *old
-	v.status, v.state, v.exited, v.detail = s, s.State, s.Exited, s.Detail
+	if old.ended() {
+		return
+	}
+	if s.State == nodeproto.AttemptExited {
+		return // exit.json says it, which the follower reads as soon as the shim is gone
+	}
+	v.status, v.state, v.detail = s, s.State, s.Detail
 	if old.state == v.state && old.status.Pid == s.Pid && old.detail == v.detail {
 		at.view = &v
 	} else {
@@ -165,6 +171,7 @@ func (a *Agent) setExited(at *attempt, x *shim.Exited) {
 	}
 	v := *at.view
 	v.state, v.exited, v.detail = nodeproto.AttemptExited, x, ""
+	close(at.done)
 	a.setViewLocked(at, &v)
 	a.checkSelfStopLocked()
 }

@@ -253,6 +253,6 @@ func (a *Agent) spawn(k key, dir string, spec *shim.Spec) error {
 func newAttempt(k key, dir string, spec *shim.Spec) *attempt {
 	return &attempt{
 		key: k, dir: dir, spec: spec, enforced: spec.Lease.Enforced,
-		renew: make(chan struct{}, 1), stops: make(chan shim.Request, 4),
+		renew: make(chan struct{}, 1), stops: make(chan shim.Request, 4), done: make(chan struct{}),
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"time"
 
 	"autoheal.dev/autoheal"
 	"autoheal.dev/autoheal/internal/agent/shim"
@@ -14,7 +15,7 @@ import (
 )
 
 // doStop ends one attempt, or makes sure that it never starts.
-func (a *Agent) doStop(ctx context.Context, req nodeproto.StopRequest) (*nodeproto.Accepted, error) {
+func (a *Agent) doStop(_ context.Context, req nodeproto.StopRequest) (*nodeproto.Accepted, error) {
 	if err := a.epoch.admit(req.Epoch); err != nil {
 		return nil, err
 	}
@@ -43,9 +44,13 @@ func (a *Agent) doStop(ctx context.Context, req nodeproto.StopRequest) (*nodepro
 	stop := shim.Request{Op: shim.OpStop, GraceMS: max(req.GraceMS, 0), Force: req.Force, Reason: string(reason)}
 	select {
 	case at.stops <- stop:
-	case <-ctx.Done():
-		return nil, refuse(nodeproto.CodeUnsupported, "stop %s: the shim of attempt %d takes no requests", req.Workload, req.Attempt)
+	default: // the shim does not read; what follows ends it
 	}
+	grace := time.Duration(stop.GraceMS) * time.Millisecond
+	if req.Force {
+		grace = 0
+	}
+	a.wg.Go(func() { a.enforceStop(at, grace) })
 	return &nodeproto.Accepted{Accepted: true}, nil
 }
 
