@@ -208,8 +208,8 @@ func TestDamageAroundASnapshot(t *testing.T) {
 			h, live := compacted(t)
 			h.spoil(t, c.change)
 			h.close(t)
-			if err := h.try(t); !errors.Is(err, sqlite.ErrDamaged) {
-				t.Fatalf("open: error = %v, want ErrDamaged", err)
+			if err := h.try(t); !errors.Is(err, sqlite.ErrDamaged) || !strings.Contains(err.Error(), c.want) {
+				t.Fatalf("open: error = %v, want ErrDamaged with %q", err, c.want)
 			}
 			rep, err := sqlite.Repair(t.Context(), h.db, false)
 			if c.change.seq == 7 {

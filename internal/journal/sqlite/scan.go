@@ -164,7 +164,7 @@ func (w *walk) gap(seq int64) {
 		return
 	}
 	f.missing = fmt.Sprintf("the records %s are missing", seqs(want, seq-1))
-	if want == 1 {
+	if f.snapshot == 0 {
 		f.missing += " and no snapshot that replaces them can be read"
 	}
 	f.problem("%s", f.missing)
