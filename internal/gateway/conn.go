@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"net"
 	"net/http"
 	"strings"
@@ -69,7 +70,7 @@ func (g *Gateway) serveSocket(w http.ResponseWriter, r *http.Request) {
 	defer g.sockets.Done()
 	ws, err := websocket.Accept(w, r, nil)
 	if err != nil {
-		g.log.Debug("upgrade failed", "remote", r.RemoteAddr, "error", err)
+		g.log.Debug("upgrade failed", slog.String("remote", r.RemoteAddr), slog.Any("error", err))
 		return
 	}
 	defer ws.CloseNow()
@@ -107,10 +108,10 @@ func (g *Gateway) serve(ws *websocket.Conn, raw net.Conn, remote string) {
 	c, hello, r, err := g.handshake(ws, raw, remote)
 	switch {
 	case err != nil:
-		g.log.Debug("handshake failed", "remote", remote, "error", err)
+		g.log.Debug("handshake failed", slog.String("remote", remote), slog.Any("error", err))
 		return
 	case r != nil:
-		g.log.Warn("connection refused", "remote", remote, "code", r.err.Code, "reason", r.err.Message)
+		g.log.Warn("connection refused", slog.String("remote", remote), slog.String("code", r.err.Code), slog.String("reason", r.err.Message))
 		return
 	}
 	if !g.register(c, hello) {
@@ -208,7 +209,8 @@ func (g *Gateway) hello(requestID string, c *conn) openclaw.Frame {
 		},
 		Auth: openclaw.HelloAuth{Method: "token", Role: openclaw.RoleNode, Scopes: []string{}},
 		Policy: openclaw.HelloPolicy{
-			MaxPayload: openclaw.MaxPayload, MaxBufferedBytes: openclaw.MaxBuffered, TickIntervalMs: g.opts.TickEvery.Milliseconds()},
+			MaxPayload: openclaw.MaxPayload, MaxBufferedBytes: openclaw.MaxBuffered, TickIntervalMs: g.opts.TickEvery.Milliseconds(),
+		},
 	})
 	if err != nil {
 		panic("gateway: hello that cannot be rendered: " + err.Error())
@@ -236,7 +238,7 @@ func (g *Gateway) register(c *conn, hello openclaw.Frame) bool {
 	req := g.requestSurface(c)
 	g.setPresence(c, "connect")
 	g.mu.Unlock()
-	g.log.Info("node connected", "node", c.deviceID, "name", c.params.Client.DisplayName, "remote", c.remoteIP)
+	g.log.Info("node connected", slog.String("node", c.deviceID), slog.String("name", c.params.Client.DisplayName), slog.String("remote", c.remoteIP))
 	if req == nil {
 		g.logWithheld(c)
 		return true
@@ -244,7 +246,7 @@ func (g *Gateway) register(c *conn, hello openclaw.Frame) bool {
 	g.publish(openclaw.EventNodeRequested, *req)
 	if g.opts.AutoApprove != nil && g.opts.AutoApprove(c.deviceID, req.DisplayName, req.Commands) {
 		if err := g.approveNode(req.RequestID); err != nil {
-			g.log.Error("surface could not be approved", "node", c.deviceID, "error", err)
+			g.log.Error("surface could not be approved", slog.String("node", c.deviceID), slog.Any("error", err))
 		}
 	}
 	return true
@@ -264,7 +266,7 @@ func (g *Gateway) unregister(c *conn, cause error) {
 		g.seen[c.deviceID] = times
 	}
 	g.setPresence(c, "disconnect")
-	g.log.Info("node disconnected", "node", c.deviceID, "name", c.params.Client.DisplayName, "cause", describe(cause))
+	g.log.Info("node disconnected", slog.String("node", c.deviceID), slog.String("name", c.params.Client.DisplayName), slog.String("cause", describe(cause)))
 }
 
 func describe(err error) string {
@@ -282,7 +284,7 @@ func describe(err error) string {
 func (g *Gateway) receive(c *conn, message []byte) {
 	f, err := openclaw.DecodeFrame(message)
 	if err != nil {
-		g.log.Warn("node sent an unreadable frame", "node", c.deviceID, "error", err)
+		g.log.Warn("node sent an unreadable frame", slog.String("node", c.deviceID), slog.Any("error", err))
 		c.link.CloseSoon(closePolicy, "invalid request frame")
 		return
 	}
@@ -320,8 +322,10 @@ func (g *Gateway) nodeEvent(c *conn, params json.RawMessage) (any, *openclaw.Err
 		Payload json.RawMessage `json:"payload"`
 	}
 	if err := json.Unmarshal(params, &p); err != nil || p.Event == "" {
-		return nil, &openclaw.Error{Code: openclaw.CodeInvalidRequest,
-			Message: "invalid node.event params: must have required property 'event'"}
+		return nil, &openclaw.Error{
+			Code:    openclaw.CodeInvalidRequest,
+			Message: "invalid node.event params: must have required property 'event'",
+		}
 	}
 	g.mu.Lock()
 	approved := g.surfaceApproved(c)

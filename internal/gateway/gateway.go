@@ -155,12 +155,12 @@ func (g *Gateway) Start(ctx context.Context) error {
 	}
 	g.wg.Go(func() {
 		if err := g.srv.Serve(g.ln); !errors.Is(err, http.ErrServerClosed) {
-			g.log.Error("gateway stopped listening", "error", err)
+			g.log.Error("gateway stopped listening", slog.Any("error", err))
 		}
 	})
 	g.wg.Go(g.tick)
 	g.hub.Publish(openclaw.Event{Name: openclaw.EventConnected})
-	g.log.Info("gateway listens", "addr", g.Addr(), "devices", len(state.Devices))
+	g.log.Info("gateway listens", slog.String("addr", g.Addr()), slog.Int("devices", len(state.Devices)))
 	return nil
 }
 

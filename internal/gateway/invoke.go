@@ -102,7 +102,8 @@ func nodeFailure(code, message string, outcome openclaw.Outcome) *openclaw.Error
 		text = code + ": " + message
 	}
 	return &openclaw.Error{Code: openclaw.CodeUnavailable, Message: text, Details: openclaw.NewDetails(map[string]any{
-		"nodeError": openclaw.NodeError{Code: code, Message: message}, "nodeCommandDispatched": true, "outcome": outcome})}
+		"nodeError": openclaw.NodeError{Code: code, Message: message}, "nodeCommandDispatched": true, "outcome": outcome,
+	})}
 }
 
 // dispatch finds the invocation of the same key, or checks and sends a new one.
@@ -152,9 +153,11 @@ func (g *Gateway) target(p openclaw.InvokeParams) (*conn, *openclaw.Error) {
 		return nil, pairingChanged()
 	case c == nil:
 		e := notSent(openclaw.CodeUnavailable, "node not connected", openclaw.DetailNotConnected)
-		e.Details = openclaw.NewDetails(map[string]any{"code": openclaw.DetailNotConnected, "outcome": openclaw.OutcomeNotSent,
+		e.Details = openclaw.NewDetails(map[string]any{
+			"code": openclaw.DetailNotConnected, "outcome": openclaw.OutcomeNotSent,
 			"nodeError":             openclaw.NodeError{Code: openclaw.DetailNotConnected, Message: "node not connected"},
-			"nodeCommandDispatched": false})
+			"nodeCommandDispatched": false,
+		})
 		return nil, e
 	}
 	if e := g.rejectCommand(c, p.Command); e != nil {

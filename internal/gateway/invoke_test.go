@@ -61,18 +61,30 @@ func TestInvokeErrors(t *testing.T) {
 		name, node, command, key, code, message, details string
 		outcome                                          openclaw.Outcome
 	}{
-		{"node error", on.NodeID, "fail", "k1", "UNAVAILABLE", "COMMAND_ERROR: unknown command: workload.run",
-			`{"nodeCommandDispatched":true,"nodeError":{"code":"COMMAND_ERROR","message":"unknown command: workload.run"},"outcome":"done"}`, openclaw.OutcomeDone},
-		{"offline", off.NodeID, "fail", "k1", "UNAVAILABLE", "node not connected",
-			`{"code":"NOT_CONNECTED","nodeCommandDispatched":false,"nodeError":{"code":"NOT_CONNECTED","message":"node not connected"},"outcome":"not_sent"}`, openclaw.OutcomeNotSent},
-		{"not allowed", on.NodeID, "alerts.create", "k1", "INVALID_REQUEST", `node command not allowed: "alerts.create" is not in the allowlist for platform "linux x86_64"`,
-			`{"command":"alerts.create","outcome":"not_sent","reason":"command not allowlisted"}`, openclaw.OutcomeNotSent},
-		{"not declared", on.NodeID, "other", "k1", "INVALID_REQUEST", `node command not allowed: the node (platform: linux x86_64) does not support "other"`,
-			`{"command":"other","outcome":"not_sent","reason":"command not declared by node"}`, openclaw.OutcomeNotSent},
-		{"unknown node", strings.Repeat("0", 64), "fail", "k1", "UNAVAILABLE", "node pairing changed while invocation was active",
-			`{"code":"PAIRING_CHANGED","outcome":"not_sent"}`, openclaw.OutcomeNotSent},
-		{"key missing", on.NodeID, "fail", "", "INVALID_REQUEST", "invalid node.invoke params: must have required property 'idempotencyKey'",
-			`{"outcome":"not_sent"}`, openclaw.OutcomeNotSent},
+		{
+			"node error", on.NodeID, "fail", "k1", "UNAVAILABLE", "COMMAND_ERROR: unknown command: workload.run",
+			`{"nodeCommandDispatched":true,"nodeError":{"code":"COMMAND_ERROR","message":"unknown command: workload.run"},"outcome":"done"}`, openclaw.OutcomeDone,
+		},
+		{
+			"offline", off.NodeID, "fail", "k1", "UNAVAILABLE", "node not connected",
+			`{"code":"NOT_CONNECTED","nodeCommandDispatched":false,"nodeError":{"code":"NOT_CONNECTED","message":"node not connected"},"outcome":"not_sent"}`, openclaw.OutcomeNotSent,
+		},
+		{
+			"not allowed", on.NodeID, "alerts.create", "k1", "INVALID_REQUEST", `node command not allowed: "alerts.create" is not in the allowlist for platform "linux x86_64"`,
+			`{"command":"alerts.create","outcome":"not_sent","reason":"command not allowlisted"}`, openclaw.OutcomeNotSent,
+		},
+		{
+			"not declared", on.NodeID, "other", "k1", "INVALID_REQUEST", `node command not allowed: the node (platform: linux x86_64) does not support "other"`,
+			`{"command":"other","outcome":"not_sent","reason":"command not declared by node"}`, openclaw.OutcomeNotSent,
+		},
+		{
+			"unknown node", strings.Repeat("0", 64), "fail", "k1", "UNAVAILABLE", "node pairing changed while invocation was active",
+			`{"code":"PAIRING_CHANGED","outcome":"not_sent"}`, openclaw.OutcomeNotSent,
+		},
+		{
+			"key missing", on.NodeID, "fail", "", "INVALID_REQUEST", "invalid node.invoke params: must have required property 'idempotencyKey'",
+			`{"outcome":"not_sent"}`, openclaw.OutcomeNotSent,
+		},
 		{"command missing", on.NodeID, "", "k", "INVALID_REQUEST", "invalid node.invoke params: must have required property 'command'", `{"outcome":"not_sent"}`, openclaw.OutcomeNotSent},
 	}
 	for _, tt := range tests {

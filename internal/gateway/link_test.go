@@ -69,8 +69,10 @@ func (f *freezable) Read(b []byte) (int, error) {
 func TestHalfOpenNode(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ln := newPipeListener()
-		g := gateway.New(gateway.Options{Listener: ln, Token: token, AutoApprove: approveAll, AllowCommands: []string{"echo"},
-			PingEvery: 5 * time.Second, PongTimeout: 5 * time.Second})
+		g := gateway.New(gateway.Options{
+			Listener: ln, Token: token, AutoApprove: approveAll, AllowCommands: []string{"echo"},
+			PingEvery: 5 * time.Second, PongTimeout: 5 * time.Second,
+		})
 		if err := g.Start(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -78,9 +80,11 @@ func TestHalfOpenNode(t *testing.T) {
 		var stuck *freezable
 		var wg sync.WaitGroup
 		join := func(name string, dial openclaw.DialFunc) {
-			c := openclaw.NewNodeClient(openclaw.NodeOptions{URL: "ws://127.0.0.1", Token: token, Name: name, Identity: identity(t, name),
+			c := openclaw.NewNodeClient(openclaw.NodeOptions{
+				URL: "ws://127.0.0.1", Token: token, Name: name, Identity: identity(t, name),
 				Platform: "linux", Version: "1", Commands: []string{"echo"}, Dial: dial, Backoff: openclaw.Backoff{Min: time.Hour, Max: time.Hour},
-				Handle: func(_ context.Context, r openclaw.InvokeRequest) (json.RawMessage, error) { return r.Params, nil }})
+				Handle: func(_ context.Context, r openclaw.InvokeRequest) (json.RawMessage, error) { return r.Params, nil },
+			})
 			wg.Go(func() {
 				if err := c.Run(ctx); err != nil {
 					t.Errorf("%s: %v", name, err)
@@ -240,8 +244,10 @@ func TestStopDoesNotWaitForAStuckNode(t *testing.T) {
 
 func TestNodeGivesUpOnAWrongToken(t *testing.T) {
 	g := start(t, gateway.Options{})
-	c := openclaw.NewNodeClient(openclaw.NodeOptions{URL: g.URL(), Token: "wrong", Identity: identity(t, "n1"), Name: "n1", Platform: "linux", Version: "1",
-		Handle: func(context.Context, openclaw.InvokeRequest) (json.RawMessage, error) { return nil, nil }})
+	c := openclaw.NewNodeClient(openclaw.NodeOptions{
+		URL: g.URL(), Token: "wrong", Identity: identity(t, "n1"), Name: "n1", Platform: "linux", Version: "1",
+		Handle: func(context.Context, openclaw.InvokeRequest) (json.RawMessage, error) { return nil, nil },
+	})
 	err := c.Run(t.Context())
 	var e *openclaw.Error
 	if !errors.As(err, &e) || e.Details.Code() != "AUTH_TOKEN_MISMATCH" || !strings.Contains(err.Error(), "check the token file") {

@@ -14,7 +14,8 @@ func TestInvokeRoundTrip(t *testing.T) {
 	op := g.Operator()
 	n := waitNode(t, op, ready)
 	got, err := op.Invoke(t.Context(), openclaw.InvokeParams{
-		NodeID: n.NodeID, Command: "echo", Params: []byte(`{"a":1}`), Timeout: long, IdempotencyKey: "k1"})
+		NodeID: n.NodeID, Command: "echo", Params: []byte(`{"a":1}`), Timeout: long, IdempotencyKey: "k1",
+	})
 	if err != nil || string(got) != `{"a":1}` {
 		t.Fatalf("invoke: %s, %v", got, err)
 	}
@@ -28,7 +29,8 @@ func BenchmarkInvoke(b *testing.B) {
 	for b.Loop() {
 		key++
 		if _, err := g.Operator().Invoke(b.Context(), openclaw.InvokeParams{
-			NodeID: n.NodeID, Command: "echo", Timeout: long, IdempotencyKey: key.String()}); err != nil {
+			NodeID: n.NodeID, Command: "echo", Timeout: long, IdempotencyKey: key.String(),
+		}); err != nil {
 			b.Fatal(err)
 		}
 	}

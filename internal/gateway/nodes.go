@@ -84,8 +84,10 @@ func (g *Gateway) setPresence(c *conn, reason string) {
 	if _, known := g.devices[c.deviceID]; !known { // forgotten: shown once as gone, then no more
 		defer delete(g.presence, c.deviceID)
 	}
-	entries := []openclaw.PresenceEntry{{Host: "embedded", Mode: "gateway", Reason: "self", Version: g.opts.Version,
-		TS: g.nowMs(), Text: "Gateway: embedded · mode gateway · reason self"}}
+	entries := []openclaw.PresenceEntry{{
+		Host: "embedded", Mode: "gateway", Reason: "self", Version: g.opts.Version,
+		TS: g.nowMs(), Text: "Gateway: embedded · mode gateway · reason self",
+	}}
 	for _, id := range slices.Sorted(maps.Keys(g.presence)) {
 		entries = append(entries, g.presence[id])
 	}

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
 
@@ -33,7 +34,7 @@ func (g *Gateway) pairDevice(p *openclaw.ConnectParams, remoteIP string) *refusa
 	if r := g.saveDevice(p, Device{ApprovedAtMs: g.nowMs(), ApprovedVia: "silent"}, newID()); r != nil {
 		return r
 	}
-	g.log.Info("device approved silently", "device", p.Device.ID, "name", p.Client.DisplayName)
+	g.log.Info("device approved silently", slog.String("device", p.Device.ID), slog.String("name", p.Client.DisplayName))
 	return nil
 }
 
@@ -54,14 +55,15 @@ func (g *Gateway) saveDevice(p *openclaw.ConnectParams, dev Device, requestID st
 	case conflict != nil:
 		return conflict
 	case err != nil:
-		g.log.Error("approval could not be saved", "device", p.Device.ID, "error", err)
+		g.log.Error("approval could not be saved", slog.String("device", p.Device.ID), slog.Any("error", err))
 		r := refuse(openclaw.CodeUnavailable, "approvals cannot be saved: "+err.Error(), map[string]any{"code": "STORE_FAILED"})
 		r.err.Retryable, r.code = true, 1013
 		return r
 	}
 	if requestID != "" {
 		g.publish(openclaw.EventDevResolved, openclaw.PairResolved{
-			RequestID: requestID, DeviceID: dev.ID, Decision: "approved", TS: g.nowMs()})
+			RequestID: requestID, DeviceID: dev.ID, Decision: "approved", TS: g.nowMs(),
+		})
 	}
 	return nil
 }
@@ -175,7 +177,8 @@ func (g *Gateway) rejectDevice(requestID string) error {
 		return unknownRequest()
 	}
 	g.publish(openclaw.EventDevResolved, openclaw.PairResolved{
-		RequestID: requestID, DeviceID: req.DeviceID, Decision: "rejected", TS: g.nowMs()})
+		RequestID: requestID, DeviceID: req.DeviceID, Decision: "rejected", TS: g.nowMs(),
+	})
 	return nil
 }
 
@@ -233,7 +236,8 @@ func (g *Gateway) approveNode(requestID string) error {
 		g.logWithheld(c)
 	}
 	g.publish(openclaw.EventNodeResolved, openclaw.PairResolved{
-		RequestID: requestID, NodeID: req.NodeID, Decision: "approved", TS: now})
+		RequestID: requestID, NodeID: req.NodeID, Decision: "approved", TS: now,
+	})
 	return nil
 }
 
@@ -245,7 +249,7 @@ func (g *Gateway) logWithheld(c *conn) {
 		}
 	}
 	if len(withheld) > 0 {
-		g.log.Warn("node command surface withheld", "node", c.deviceID, "platform", c.params.Client.Platform, "commands", withheld)
+		g.log.Warn("node command surface withheld", slog.String("node", c.deviceID), slog.String("platform", c.params.Client.Platform), slog.Any("commands", withheld))
 	}
 }
 

@@ -68,8 +68,10 @@ func (g *Gateway) rejectCommand(c *conn, command string) *openclaw.Error {
 }
 
 func commandError(reason, command, text string) *openclaw.Error {
-	return &openclaw.Error{Code: openclaw.CodeInvalidRequest, Message: "node command not allowed: " + text,
-		Details: openclaw.NewDetails(map[string]any{"reason": reason, "command": command, "outcome": openclaw.OutcomeNotSent})}
+	return &openclaw.Error{
+		Code: openclaw.CodeInvalidRequest, Message: "node command not allowed: " + text,
+		Details: openclaw.NewDetails(map[string]any{"reason": reason, "command": command, "outcome": openclaw.OutcomeNotSent}),
+	}
 }
 
 // approveScopes are what the real gateway asks of the operator who approves a surface.

@@ -123,14 +123,30 @@ func TestConnectRefusals(t *testing.T) {
 		close   websocket.StatusCode
 		reason  string
 	}{
-		{"token mismatch", func(p *openclaw.ConnectParams, _ openclaw.Challenge) { p.Auth.Token = "other" }, true,
-			"INVALID_REQUEST", "unauthorized: gateway token mismatch (provide gateway auth token)", map[string]any{"code": "AUTH_TOKEN_MISMATCH"}, 1008, ""},
-		{"token missing", func(p *openclaw.ConnectParams, _ openclaw.Challenge) { p.Auth = nil }, true,
-			"INVALID_REQUEST", "unauthorized: gateway token missing (provide gateway auth token)", map[string]any{"code": "AUTH_TOKEN_MISSING"}, 1008, ""},
-		{"protocol too old", func(p *openclaw.ConnectParams, _ openclaw.Challenge) { p.MinProtocol, p.MaxProtocol = 2, 2 }, true,
-			"INVALID_REQUEST", "protocol mismatch", map[string]any{"code": "PROTOCOL_MISMATCH", "clientMinProtocol": 2., "clientMaxProtocol": 2., "expectedProtocol": 4., "minimumProbeProtocol": 3.}, 1002, "protocol mismatch"},
-		{"protocol too new", func(p *openclaw.ConnectParams, _ openclaw.Challenge) { p.MinProtocol, p.MaxProtocol = 5, 6 }, true,
-			"INVALID_REQUEST", "protocol mismatch", map[string]any{"code": "PROTOCOL_MISMATCH"}, 1002, ""},
+		{
+			"token mismatch", func(p *openclaw.ConnectParams, _ openclaw.Challenge) { p.Auth.Token = "other" }, true,
+			"INVALID_REQUEST", "unauthorized: gateway token mismatch (provide gateway auth token)",
+			map[string]any{"code": "AUTH_TOKEN_MISMATCH"},
+			1008, "",
+		},
+		{
+			"token missing", func(p *openclaw.ConnectParams, _ openclaw.Challenge) { p.Auth = nil }, true,
+			"INVALID_REQUEST", "unauthorized: gateway token missing (provide gateway auth token)",
+			map[string]any{"code": "AUTH_TOKEN_MISSING"},
+			1008, "",
+		},
+		{
+			"protocol too old", func(p *openclaw.ConnectParams, _ openclaw.Challenge) { p.MinProtocol, p.MaxProtocol = 2, 2 }, true,
+			"INVALID_REQUEST", "protocol mismatch",
+			map[string]any{"code": "PROTOCOL_MISMATCH", "clientMinProtocol": 2., "clientMaxProtocol": 2., "expectedProtocol": 4., "minimumProbeProtocol": 3.},
+			1002, "protocol mismatch",
+		},
+		{
+			"protocol too new", func(p *openclaw.ConnectParams, _ openclaw.Challenge) { p.MinProtocol, p.MaxProtocol = 5, 6 }, true,
+			"INVALID_REQUEST", "protocol mismatch",
+			map[string]any{"code": "PROTOCOL_MISMATCH"},
+			1002, "",
+		},
 		{"protocol 3 for an operator", func(p *openclaw.ConnectParams, _ openclaw.Challenge) {
 			p.MinProtocol, p.MaxProtocol, p.Role = 3, 3, "operator"
 			p.Client.ID, p.Client.Mode = "gateway-client", "backend"
@@ -143,27 +159,48 @@ func TestConnectRefusals(t *testing.T) {
 		{"other client id", func(p *openclaw.ConnectParams, _ openclaw.Challenge) { p.Client.ID = "cli" }, true, "INVALID_REQUEST", "invalid connect params: role node needs client id node-host", nil, 1008, ""},
 		{"no client", func(p *openclaw.ConnectParams, _ openclaw.Challenge) { p.Client.ID = "" }, true, "INVALID_REQUEST", "invalid connect params: client must have", nil, 1008, ""},
 		{"endless name", func(p *openclaw.ConnectParams, _ openclaw.Challenge) { p.Client.DisplayName = strings.Repeat("n", 500) }, true, "INVALID_REQUEST", "invalid connect params: ", nil, 1008, ""},
-		{"no device", func(p *openclaw.ConnectParams, _ openclaw.Challenge) { p.Device = nil }, false,
-			"NOT_PAIRED", "device identity required", map[string]any{"code": "DEVICE_IDENTITY_REQUIRED"}, 1008, ""},
-		{"device id of another key", func(p *openclaw.ConnectParams, _ openclaw.Challenge) { p.Device.ID = identity(t, "x").ID() }, false,
-			"INVALID_REQUEST", "device identity mismatch", map[string]any{"code": "DEVICE_AUTH_DEVICE_ID_MISMATCH", "reason": "device-id-mismatch"}, 1008, "device identity mismatch"},
+		{
+			"no device", func(p *openclaw.ConnectParams, _ openclaw.Challenge) { p.Device = nil }, false,
+			"NOT_PAIRED", "device identity required",
+			map[string]any{"code": "DEVICE_IDENTITY_REQUIRED"},
+			1008, "",
+		},
+		{
+			"device id of another key", func(p *openclaw.ConnectParams, _ openclaw.Challenge) { p.Device.ID = identity(t, "x").ID() }, false,
+			"INVALID_REQUEST", "device identity mismatch",
+			map[string]any{"code": "DEVICE_AUTH_DEVICE_ID_MISMATCH", "reason": "device-id-mismatch"},
+			1008, "device identity mismatch",
+		},
 		{"stale signature", func(p *openclaw.ConnectParams, ch openclaw.Challenge) {
 			p.Prove(id, openclaw.Challenge{Nonce: ch.Nonce, TS: ch.TS - 3*60*1000})
 		}, false, "INVALID_REQUEST", "device signature expired", map[string]any{"code": "DEVICE_AUTH_SIGNATURE_EXPIRED", "reason": "device-signature-stale"}, 1008, ""},
 		{"signature from the future", func(p *openclaw.ConnectParams, ch openclaw.Challenge) {
 			p.Prove(id, openclaw.Challenge{Nonce: ch.Nonce, TS: ch.TS + 3*60*1000})
 		}, false, "INVALID_REQUEST", "device signature expired", nil, 1008, ""},
-		{"no nonce", func(p *openclaw.ConnectParams, ch openclaw.Challenge) { p.Prove(id, openclaw.Challenge{TS: ch.TS}) }, false,
-			"INVALID_REQUEST", "device nonce required", map[string]any{"code": "DEVICE_AUTH_NONCE_REQUIRED", "reason": "device-nonce-missing"}, 1008, ""},
+		{
+			"no nonce", func(p *openclaw.ConnectParams, ch openclaw.Challenge) { p.Prove(id, openclaw.Challenge{TS: ch.TS}) }, false,
+			"INVALID_REQUEST", "device nonce required",
+			map[string]any{"code": "DEVICE_AUTH_NONCE_REQUIRED", "reason": "device-nonce-missing"},
+			1008, "",
+		},
 		{"replayed nonce", func(p *openclaw.ConnectParams, ch openclaw.Challenge) {
 			p.Prove(id, openclaw.Challenge{Nonce: "3deb3523-c10b-4676-b236-a750c6008c5c", TS: ch.TS})
 		}, false, "INVALID_REQUEST", "device nonce mismatch", map[string]any{"code": "DEVICE_AUTH_NONCE_MISMATCH", "reason": "device-nonce-mismatch"}, 1008, ""},
-		{"scopes changed after signing", func(p *openclaw.ConnectParams, _ openclaw.Challenge) { p.Scopes = []string{"operator.admin"} }, false,
-			"INVALID_REQUEST", "device signature invalid", map[string]any{"code": "DEVICE_AUTH_SIGNATURE_INVALID", "reason": "device-signature"}, 1008, ""},
-		{"clawnode's scopes", func(p *openclaw.ConnectParams, _ openclaw.Challenge) { p.Scopes = []string{"node"} }, true,
-			"NOT_PAIRED", "pairing required: device is not approved yet", map[string]any{"code": "PAIRING_REQUIRED", "reason": "not-paired",
-				"remediationHint": "Approve this device from the pending pairing requests.", "requestedRole": "node", "deviceId": id.ID()},
-			1008, "pairing required: device is not approved yet (requestId: "},
+		{
+			"scopes changed after signing", func(p *openclaw.ConnectParams, _ openclaw.Challenge) { p.Scopes = []string{"operator.admin"} }, false,
+			"INVALID_REQUEST", "device signature invalid",
+			map[string]any{"code": "DEVICE_AUTH_SIGNATURE_INVALID", "reason": "device-signature"},
+			1008, "",
+		},
+		{
+			"clawnode's scopes", func(p *openclaw.ConnectParams, _ openclaw.Challenge) { p.Scopes = []string{"node"} }, true,
+			"NOT_PAIRED", "pairing required: device is not approved yet",
+			map[string]any{
+				"code": "PAIRING_REQUIRED", "reason": "not-paired",
+				"remediationHint": "Approve this device from the pending pairing requests.", "requestedRole": "node", "deviceId": id.ID(),
+			},
+			1008, "pairing required: device is not approved yet (requestId: ",
+		},
 	}
 	g := start(t, gateway.Options{})
 	for _, tt := range tests {

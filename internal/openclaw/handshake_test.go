@@ -49,17 +49,20 @@ func TestSignatureVectors(t *testing.T) {
 		text, sig     string
 	}{
 		{
-			"v2 without scopes", "v2", []string{},
+			"v2 without scopes", "v2",
+			[]string{},
 			"v2|" + goldenID + "|node-host|node|node||1795458432740|s3cret|" + nonce,
 			"100OcBeOP1knmf40SS24tbEp6W6BBFhoadBrNxfGIJROyaJUkJk1pX9UdZy0rETAqSTKx0TBohZadqrBiApDBg",
 		},
 		{
-			"v2 with the scope of clawnode", "v2", []string{"node"},
+			"v2 with the scope of clawnode", "v2",
+			[]string{"node"},
 			"v2|" + goldenID + "|node-host|node|node|node|1795458432740|s3cret|" + nonce,
 			"U6uFGXKNz88wHQC2Zke0p040V0RKC6vXlspdpGycJKCbpelU6AEXxeawkhHpQ778pWy3J29mkqwbDvcflIF1DA",
 		},
 		{
-			"v3 lowers platform and family", "v3", []string{},
+			"v3 lowers platform and family", "v3",
+			[]string{},
 			"v3|" + goldenID + "|node-host|node|node||1795458432740|s3cret|" + nonce + "|linux|h100 box",
 			"0y2UufJeuLKBJ6wd9c-MIhWKsRQ-CLJBBRCF8m-ZRqmXbBMPqo6Js9-OAbIsUtIFKSsKBAO7m_sT54vSiZ1zBA",
 		},
@@ -199,8 +202,10 @@ func TestDecodeFrame(t *testing.T) {
 			t.Errorf("%s: %v", s, err)
 		}
 	}
-	bad := []string{``, `{`, `[]`, `null`, `{}`, `{"type":"req"}`, `{"type":"req","id":"1"}`, `{"type":"res","id":"1"}`, `{"type":"res","ok":true}`,
-		`{"type":"event"}`, `{"type":"other","id":"1"}`, `{"type":"req","id":1,"method":"x"}`, `{"type":"res","id":"1","ok":"yes"}`}
+	bad := []string{
+		``, `{`, `[]`, `null`, `{}`, `{"type":"req"}`, `{"type":"req","id":"1"}`, `{"type":"res","id":"1"}`, `{"type":"res","ok":true}`,
+		`{"type":"event"}`, `{"type":"other","id":"1"}`, `{"type":"req","id":1,"method":"x"}`, `{"type":"res","id":"1","ok":"yes"}`,
+	}
 	for _, s := range bad {
 		if f, err := openclaw.DecodeFrame([]byte(s)); err == nil {
 			t.Errorf("%s: accepted as %+v", s, f)

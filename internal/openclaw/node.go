@@ -138,7 +138,7 @@ func (c *NodeClient) session(ctx context.Context, up func()) error {
 		return err
 	}
 	link := sock.link(c.opts.Link)
-	c.log.Info("connected to gateway", "url", c.opts.URL, "version", hello.Server.Version, "conn", hello.Server.ConnID)
+	c.log.Info("connected to gateway", slog.String("url", c.opts.URL), slog.String("version", hello.Server.Version), slog.String("conn", hello.Server.ConnID))
 	up()
 	return link.Run(ctx, func(message []byte) { c.receive(link, message) })
 }
@@ -161,7 +161,7 @@ func (c *NodeClient) connectParams(ch Challenge) *ConnectParams {
 func (c *NodeClient) receive(link *Link, message []byte) {
 	f, err := DecodeFrame(message)
 	if err != nil {
-		c.log.Warn("gateway sent an unreadable frame", "error", err)
+		c.log.Warn("gateway sent an unreadable frame", slog.Any("error", err))
 		return
 	}
 	switch {
@@ -173,7 +173,7 @@ func (c *NodeClient) receive(link *Link, message []byte) {
 			c.cancelInvoke(w.InvokeID)
 		}
 	case f.Type == FrameResponse && !*f.OK:
-		c.log.Warn("gateway refused a result", "request", f.ID, "error", f.Error)
+		c.log.Warn("gateway refused a result", slog.String("request", f.ID), slog.Any("error", f.Error))
 	}
 }
 
@@ -181,7 +181,7 @@ func (c *NodeClient) receiveInvoke(link *Link, payload json.RawMessage) {
 	now := c.clock.Now()
 	var w InvokeRequestWire
 	if err := json.Unmarshal(payload, &w); err != nil || w.ID == "" {
-		c.log.Warn("gateway sent an unreadable invoke", "error", err)
+		c.log.Warn("gateway sent an unreadable invoke", slog.Any("error", err))
 		return
 	}
 	req, err := w.request(now)
@@ -235,6 +235,6 @@ func (c *NodeClient) answer(link *Link, req InvokeRequest, r result) {
 		err = link.Send(f)
 	}
 	if err != nil {
-		c.log.Warn("result could not be sent", "command", req.Command, "invoke", req.ID, "error", err)
+		c.log.Warn("result could not be sent", slog.String("command", req.Command), slog.String("invoke", req.ID), slog.Any("error", err))
 	}
 }

@@ -96,7 +96,7 @@ func (c *OperatorClient) session(ctx context.Context, up func()) error {
 	c.mu.Lock()
 	c.link = link
 	c.mu.Unlock()
-	c.log.Info("operator connected to gateway", "url", c.opts.URL, "version", hello.Server.Version, "conn", hello.Server.ConnID)
+	c.log.Info("operator connected to gateway", slog.String("url", c.opts.URL), slog.String("version", hello.Server.Version), slog.String("conn", hello.Server.ConnID))
 	up()
 	c.hub.Publish(Event{Name: EventConnected})
 	err = link.Run(ctx, c.receive)
@@ -129,7 +129,7 @@ func (c *OperatorClient) connectParams(ch Challenge) *ConnectParams {
 func (c *OperatorClient) receive(message []byte) {
 	f, err := DecodeFrame(message)
 	if err != nil {
-		c.log.Warn("gateway sent an unreadable frame", "error", err)
+		c.log.Warn("gateway sent an unreadable frame", slog.Any("error", err))
 		return
 	}
 	switch f.Type {

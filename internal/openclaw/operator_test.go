@@ -43,7 +43,8 @@ func operatorTest(t *testing.T, body func(c *openclaw.OperatorClient, st *states
 		stop := play(t, n, scripts...)
 		st := &states{}
 		c := openclaw.NewOperatorClient(openclaw.OperatorOptions{
-			URL: "ws://gateway", Token: "s3cret", Name: "healer", Version: "1", Platform: "linux", Dial: n.Dial, OnState: st.add})
+			URL: "ws://gateway", Token: "s3cret", Name: "healer", Version: "1", Platform: "linux", Dial: n.Dial, OnState: st.add,
+		})
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- c.Run(ctx) }()
@@ -57,7 +58,8 @@ func operatorTest(t *testing.T, body func(c *openclaw.OperatorClient, st *states
 
 func invokeK(c openclaw.Operator, key string) (json.RawMessage, error) {
 	return c.Invoke(context.Background(), openclaw.InvokeParams{
-		NodeID: "n", Command: "node.health", Params: json.RawMessage(`{"a":1}`), Timeout: 5 * time.Second, IdempotencyKey: key})
+		NodeID: "n", Command: "node.health", Params: json.RawMessage(`{"a":1}`), Timeout: 5 * time.Second, IdempotencyKey: key,
+	})
 }
 
 func TestOperatorHandshakeAndInvoke(t *testing.T) {

@@ -45,7 +45,7 @@ func reconnect(ctx context.Context, o reconnectOptions) error {
 			return fmt.Errorf("connect to gateway: %w", explain(err))
 		}
 		wait := o.backoff.delay(failures, v == retrySlow, o.seed)
-		o.log.Info("gateway connection down", "state", string(state), "attempt", failures, "retry_in", wait, "error", err)
+		o.log.Info("gateway connection down", slog.String("state", string(state)), slog.Int("attempt", failures), slog.Duration("retry_in", wait), slog.Any("error", err))
 		if !sleep(ctx, o.clock, wait) {
 			return nil
 		}
