@@ -46,7 +46,7 @@ func alertCreate(ctx context.Context, env *Env, in AlertCreateIn) (AlertCreateOu
 		return AlertCreateOut{}, fmt.Errorf("raise alert %s: %w", short(in.Name), err)
 	}
 	out := AlertCreateOut{
-		Success: r.Held == nil, Message: messageOf(r, fmt.Sprintf("Alert %s raised", in.Name)), Outcome: outcomeOf(r),
+		Success: accepted(r), Message: messageOf(r, fmt.Sprintf("Alert %s raised", in.Name)), Outcome: outcomeOf(r),
 		Alert: CreatedAlert{Name: a.Name, Severity: a.Severity, Message: a.Message},
 	}
 	if r.Alert != nil {
@@ -101,6 +101,9 @@ func alertList(ctx context.Context, env *Env, in AlertListIn) (AlertListOut, err
 	return out, nil
 }
 
+// refAlert is the kind of a Command's target that names an alert; alerts are no subjects of failures.
+const refAlert autoheal.RefKind = "alert"
+
 // AlertSilenceIn are the parameters of alert_silence.
 type AlertSilenceIn struct {
 	AlertID  string `json:"alertId"`
@@ -129,12 +132,14 @@ func alertSilence(ctx context.Context, env *Env, in AlertSilenceIn) (AlertSilenc
 		if a.ID != in.AlertID {
 			continue
 		}
-		r, err := env.command(ctx, autoheal.Command{Verb: autoheal.CmdSilence, Alert: &a, Until: env.Now().Add(d)})
+		r, err := env.command(ctx, autoheal.Command{
+			Verb: autoheal.CmdSilence, Target: autoheal.Ref{Kind: refAlert, ID: a.ID}, Alert: &a, Until: env.Now().Add(d),
+		})
 		if err != nil {
 			return AlertSilenceOut{}, fmt.Errorf("silence alert %s: %w", a.ID, err)
 		}
 		return AlertSilenceOut{
-			Success: r.Held == nil, AlertID: a.ID, SilencedFor: in.Duration, Outcome: outcomeOf(r),
+			Success: accepted(r), AlertID: a.ID, SilencedFor: in.Duration, Outcome: outcomeOf(r),
 			Message: messageOf(r, fmt.Sprintf("Alert %s silenced for %s", a.ID, in.Duration)),
 		}, nil
 	}

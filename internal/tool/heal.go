@@ -247,29 +247,30 @@ func (h *healing) follow(ctx context.Context, wait time.Duration) error {
 	return nil
 }
 
-// stuck reports whether an open incident waits for a person: following it longer would show nothing.
+// stuck reports whether an open incident waits for something that is not a matter of time alone: following it longer
+// would show nothing.
 func stuck(inc autoheal.Incident) bool {
-	h := heldOf(inc)
-	return h != nil && (needsPerson(h) || h.Until.IsZero())
-}
-
-// heldOf returns what an open incident waits for: its own hold, else that of the first recovery when no recovery moves.
-func heldOf(inc autoheal.Incident) *autoheal.Held {
-	if inc.Phase.Ended() {
-		return nil
+	if inc.Phase.Ended() || inc.Held == nil {
+		return false
 	}
-	if inc.Held != nil {
-		return inc.Held
-	}
-	var first *autoheal.Held
+	unfinished := 0
 	for _, r := range inc.Recoveries {
-		switch {
-		case r.Step == autoheal.StepDone:
-		case r.Held == nil:
-			return nil
-		case first == nil:
-			first = r.Held
+		if r.Step == autoheal.StepDone {
+			continue
+		}
+		if unfinished++; r.Held == nil || !waitsForSomebody(r.Held) {
+			return false // this one moves, whatever the others wait for
 		}
 	}
-	return first
+	return unfinished > 0 || waitsForSomebody(inc.Held)
+}
+
+func waitsForSomebody(h *autoheal.Held) bool { return needsPerson(h) || h.Until.IsZero() }
+
+// heldOf returns what an incident waits for while nothing of it moves.
+func heldOf(inc autoheal.Incident) *autoheal.Held {
+	if stuck(inc) {
+		return inc.Held
+	}
+	return nil
 }

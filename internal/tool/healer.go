@@ -100,7 +100,7 @@ func vetoedTarget(ctx context.Context, env *Env, name string) (autoheal.Ref, err
 
 // MaintenanceStartIn are the parameters of maintenance_start.
 type MaintenanceStartIn struct {
-	Scope    string `json:"scope" jsonschema:"a node's name or a pattern (gpu-*), node/NAME, or KEY=VALUE on node labels or domains (rack=r1)"`
+	Scope    string `json:"scope" jsonschema:"a node's name, a failure domain (rack/r1), or KEY=VALUE on node labels or domains (rack=r1)"`
 	Duration string `json:"duration" jsonschema:"such as 2h"`
 	Reason   string `json:"reason,omitempty"`
 }
@@ -113,15 +113,22 @@ func maintenanceStart(ctx context.Context, env *Env, in MaintenanceStartIn) (Cha
 	if until.IsZero() {
 		return Changed{}, badParam("duration", "Wrong value for parameter duration: it is empty")
 	}
-	scope := strings.TrimPrefix(in.Scope, "node/")
-	if !strings.ContainsAny(scope, "=*?[") {
-		if _, err := findNode(ctx, env, scope); err != nil {
+	scope := scopeOf(in.Scope)
+	if node, ok := strings.CutPrefix(scope, "node/"); ok {
+		if _, err := findNode(ctx, env, node); err != nil {
 			return Changed{}, err
 		}
-		scope = "node/" + scope
 	}
 	c := autoheal.Command{Verb: autoheal.CmdMaintenance, Scope: scope, Until: until, Reason: in.Reason}
 	return ask(ctx, env, c, scope, fmt.Sprintf("Maintenance of %s until %s", scope, until.UTC().Format(time.RFC3339)))
+}
+
+// scopeOf writes a scope in one way, so that what was begun can be ended: a bare name is a node's.
+func scopeOf(scope string) string {
+	if strings.ContainsAny(scope, "=/") {
+		return scope
+	}
+	return "node/" + scope
 }
 
 // MaintenanceEndIn are the parameters of maintenance_end.
@@ -130,10 +137,7 @@ type MaintenanceEndIn struct {
 }
 
 func maintenanceEnd(ctx context.Context, env *Env, in MaintenanceEndIn) (Changed, error) {
-	scope := in.Scope
-	if !strings.ContainsAny(scope, "=*?[/") {
-		scope = "node/" + scope
-	}
+	scope := scopeOf(in.Scope)
 	return ask(ctx, env, autoheal.Command{Verb: autoheal.CmdMaintenanceEnd, Scope: scope}, scope, "Maintenance of "+scope+" ended")
 }
 

@@ -2,7 +2,6 @@ package tool
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"autoheal.dev/autoheal"
@@ -132,11 +131,8 @@ func incidentRelease(ctx context.Context, env *Env, in IncidentEndIn) (Changed, 
 // ask sends a command whose result is a Changed.
 func ask(ctx context.Context, env *Env, c autoheal.Command, target, done string) (Changed, error) {
 	r, err := env.command(ctx, c)
-	if e, ok := errors.AsType[*autoheal.Error](err); ok && e.Kind == autoheal.ErrNotFound && c.Incident != "" {
-		return Changed{}, notFound("Incident", string(c.Incident))
-	}
 	if err != nil {
-		return Changed{}, fmt.Errorf("%s %s: %w", c.Verb, short(target), err)
+		return Changed{}, err // the engine's refusals are whole sentences
 	}
 	return changed(r, target, done), nil
 }

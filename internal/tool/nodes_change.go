@@ -39,7 +39,7 @@ func changeNode(ctx context.Context, env *Env, in NodeMarkIn, verb autoheal.Verb
 	if err != nil {
 		return NodeChanged{}, fmt.Errorf("%s %s: %w", verb, n.ID, err)
 	}
-	return NodeChanged{Success: r.Held == nil, NodeID: n.ID, Message: messageOf(r, fmt.Sprintf(done, n.ID)), Outcome: outcomeOf(r)}, nil
+	return NodeChanged{Success: accepted(r), NodeID: n.ID, Message: messageOf(r, fmt.Sprintf(done, n.ID)), Outcome: outcomeOf(r)}, nil
 }
 
 // NodeDrainIn are the parameters of node_drain.
@@ -77,7 +77,7 @@ func nodeDrain(ctx context.Context, env *Env, in NodeDrainIn) (NodeDrainOut, err
 	if err != nil {
 		return NodeDrainOut{}, fmt.Errorf("drain %s: %w", n.ID, err)
 	}
-	out := NodeDrainOut{Success: r.Held == nil, NodeID: n.ID, Remaining: len(before), Outcome: outcomeOf(r)}
+	out := NodeDrainOut{Success: accepted(r), NodeID: n.ID, Remaining: len(before), Outcome: outcomeOf(r)}
 	if r.Held != nil {
 		out.Message = messageOf(r, "")
 		return out, nil

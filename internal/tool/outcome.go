@@ -16,7 +16,10 @@ type Outcome struct {
 }
 
 // NeedsPerson reports whether it waits for a person.
-func (o Outcome) NeedsPerson() bool { return needsPerson(o.Held) }
+func (o Outcome) NeedsPerson() bool { return o.Held != nil && NeedsPerson(*o.Held) }
+
+// NeedsPerson reports whether a hold ends by what a person does, and not by time or by the healer.
+func NeedsPerson(h autoheal.Held) bool { return needsPerson(&h) }
 
 func needsPerson(h *autoheal.Held) bool {
 	if h == nil {
@@ -44,15 +47,26 @@ func approvalOf(h autoheal.Held) string {
 	return id
 }
 
-// messageOf is the sentence of a reply: why it waits and what to type, else what the engine said, else done.
+// accepted reports whether what was asked for is on its way: it neither waits nor is its fate unknown.
+func accepted(r autoheal.Reply) bool { return r.Held == nil && !unsure(r) }
+
+// unsure reports whether an action may or may not have happened.
+func unsure(r autoheal.Reply) bool {
+	return r.Action != nil && r.Action.Outcome != nil && *r.Action.Outcome != autoheal.OutcomeDone
+}
+
+// messageOf is the sentence of a reply: why it waits and what to type, else done for an action that was accepted, else
+// what the engine said.
 func messageOf(r autoheal.Reply, done string) string {
 	switch {
 	case r.Held != nil:
 		return heldText(*r.Held)
-	case r.Message != "":
-		return r.Message
+	case unsure(r):
+		return fmt.Sprintf("%s: %s: whether it happened will be seen; look again before asking again", r.Action.ID, *r.Action.Outcome)
+	case r.Action != nil || r.Message == "":
+		return done
 	}
-	return done
+	return r.Message
 }
 
 func heldText(h autoheal.Held) string {
@@ -60,7 +74,7 @@ func heldText(h autoheal.Held) string {
 	if h.Detail != "" {
 		s += ": " + h.Detail
 	}
-	if id := approvalOf(h); id != "" {
+	if id := approvalOf(h); id != "" && !strings.Contains(h.Detail, id) {
 		s += fmt.Sprintf("; to approve it: autoheal approve %s", id)
 	}
 	return s
@@ -75,5 +89,5 @@ type Changed struct {
 }
 
 func changed(r autoheal.Reply, target, done string) Changed {
-	return Changed{Success: r.Held == nil, Target: target, Message: messageOf(r, done), Outcome: outcomeOf(r)}
+	return Changed{Success: accepted(r), Target: target, Message: messageOf(r, done), Outcome: outcomeOf(r)}
 }

@@ -2,9 +2,11 @@ package tool
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"autoheal.dev/autoheal"
@@ -108,7 +110,8 @@ func (in WorkloadSubmitIn) spec() (autoheal.Spec, error) {
 		}
 	}
 	if _, problems := autoheal.ParseLabels(from.Labels); len(problems) > 0 {
-		return autoheal.Spec{}, badParam(prefix+"labels", "Wrong value for parameter %slabels: %s", prefix, problemTexts(problems))
+		key := strings.TrimPrefix(problems[0].Op, "label ")
+		return autoheal.Spec{}, badParam(prefix+"labels."+key, "Wrong value for parameter %slabels: %s", prefix, problemTexts(problems))
 	}
 	return autoheal.Spec{
 		Name: from.Name, Image: from.Image, Command: from.Command, Args: from.Args, Env: from.Env, GPUs: from.GPUs, GPUMemoryMB: from.GPUMemoryMB,
@@ -172,4 +175,15 @@ func objectiveWarnings(ctx context.Context, env *Env, id autoheal.WorkloadID) []
 	}
 	return []string{fmt.Sprintf(
 		"critical and at-most-once: when its node goes silent the old copy is proven gone only after %s, so the objective of %s cannot be met on silence alone", wait, objective)}
+}
+
+// CheckSubmission reports what is wrong with the parameters of workload_submit before they are sent: the same refusals,
+// as a *ParamError that names the parameter.
+func CheckSubmission(raw json.RawMessage) error {
+	var in WorkloadSubmitIn
+	if err := decode(raw, &in); err != nil {
+		return err
+	}
+	_, err := in.spec()
+	return err
 }

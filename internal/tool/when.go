@@ -1,19 +1,15 @@
 package tool
 
 import (
-	"strconv"
 	"strings"
 	"time"
+
+	"autoheal.dev/autoheal/internal/policy"
 )
 
-// parseAge reads a duration in Go's syntax, or a whole number of days such as 7d.
+// parseAge reads a duration in Go's syntax, with d for days, such as 7d.
 func parseAge(param, s string) (time.Duration, error) {
-	if days, ok := strings.CutSuffix(s, "d"); ok {
-		if n, err := strconv.Atoi(days); err == nil && n > 0 && n <= 3650 {
-			return time.Duration(n) * 24 * time.Hour, nil
-		}
-	}
-	d, err := time.ParseDuration(s)
+	d, err := policy.ParseDuration(s)
 	if err != nil || d <= 0 {
 		return 0, badParam(param, "Wrong value for parameter %s: %q is not a duration above zero, such as 30s, 5m, 1h or 7d", param, short(s))
 	}
@@ -36,19 +32,4 @@ func parseWhen(param, s string, now time.Time) (time.Time, error) {
 		return time.Time{}, badParam(param, "Wrong value for parameter %s: %q is neither an age such as 5m or -1h, nor now, nor a time such as 2026-01-02T15:04:05Z", param, short(s))
 	}
 	return now.Add(-d), nil
-}
-
-// ageText writes a duration as people say it: 1h, not 1h0m0s.
-func ageText(d time.Duration) string {
-	if d > 0 && d%(24*time.Hour) == 0 {
-		return strconv.Itoa(int(d/(24*time.Hour))) + "d"
-	}
-	s := d.String()
-	if strings.HasSuffix(s, "m0s") {
-		s = strings.TrimSuffix(s, "0s")
-	}
-	if strings.HasSuffix(s, "h0m") {
-		s = strings.TrimSuffix(s, "0m")
-	}
-	return s
 }

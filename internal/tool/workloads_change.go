@@ -66,7 +66,7 @@ func changeWorkload(ctx context.Context, env *Env, w autoheal.WorkloadView, c au
 		return WorkloadChanged{}, fmt.Errorf("%s %s: %w", c.Verb, w.ID, err)
 	}
 	return WorkloadChanged{
-		Success: r.Held == nil, WorkloadID: w.ID, Message: messageOf(r, fmt.Sprintf(done, w.ID)), Outcome: outcomeOf(r),
+		Success: accepted(r), WorkloadID: w.ID, Message: messageOf(r, fmt.Sprintf(done, w.ID)), Outcome: outcomeOf(r),
 	}, nil
 }
 
@@ -98,7 +98,7 @@ func workloadScale(ctx context.Context, env *Env, in WorkloadScaleIn) (WorkloadS
 		return WorkloadScaleOut{}, fmt.Errorf("scale %s: %w", w.ID, err)
 	}
 	out := WorkloadScaleOut{
-		Success: r.Held == nil, WorkloadID: w.ID, PreviousReplicas: w.Replicas, NewReplicas: in.Replicas, Outcome: outcomeOf(r),
+		Success: accepted(r), WorkloadID: w.ID, PreviousReplicas: w.Replicas, NewReplicas: in.Replicas, Outcome: outcomeOf(r),
 		Message: messageOf(r, fmt.Sprintf("Workload %s scaled from %d to %d replicas", w.ID, w.Replicas, in.Replicas)),
 	}
 	if r.Held != nil {

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strings"
 
+	"autoheal.dev/autoheal"
+	"autoheal.dev/autoheal/internal/surface/client"
 	"autoheal.dev/autoheal/internal/tool"
 	"github.com/spf13/cobra"
 )
@@ -35,7 +37,7 @@ func (e *NeedsPersonError) Error() string { return e.Text }
 
 // ExitCode returns the exit code for what a command returned.
 func ExitCode(err error) int {
-	if err == nil || errors.Is(err, context.Canceled) {
+	if err == nil {
 		return ExitOK
 	}
 	if _, ok := errors.AsType[*UsageError](err); ok {
@@ -43,6 +45,9 @@ func ExitCode(err error) int {
 	}
 	if _, ok := errors.AsType[*NeedsPersonError](err); ok {
 		return ExitNeedsPerson
+	}
+	if e, ok := errors.AsType[*client.Error](err); ok && e.Param != "" && e.Err.Kind == autoheal.ErrInvalid {
+		return ExitUsage // the server knows what an argument may be
 	}
 	return ExitError
 }
@@ -62,7 +67,9 @@ func Execute(ctx context.Context, root *cobra.Command, deps Deps, args []string)
 	}
 	code := ExitCode(err)
 	switch _, shown := errors.AsType[*NeedsPersonError](err); {
-	case err == nil || code == ExitOK || shown:
+	case err == nil || shown:
+	case errors.Is(err, context.Canceled):
+		fmt.Fprintln(deps.Stderr, "autoheal: interrupted; what was asked for may go on")
 	case code == ExitUsage:
 		fmt.Fprintf(deps.Stderr, "%s: %s\nSee '%s --help'.\n", cmd.CommandPath(), printableLines(err.Error()), cmd.CommandPath())
 	default:

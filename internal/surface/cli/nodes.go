@@ -25,6 +25,7 @@ func (a *app) nodesCmd() *cobra.Command {
 		}
 		return show(s, "node_list", in, renderNodes)
 	})
+	cmd.AddCommand(a.nodeShowCmd(), a.nodeWaitingCmd(), a.nodeApproveCmd(), a.nodeForgetCmd())
 	return cmd
 }
 

@@ -26,15 +26,15 @@ func (a *app) statusCmd() *cobra.Command {
 		Example: "  autoheal status\n  autoheal status --watch\n  autoheal status -o json | jq .cluster.healthy",
 		Args:    cobra.NoArgs,
 		RunE: a.run(func(s *session, _ []string) error {
-			var waits error
-			err := s.display(s.fetchStatus, func(p *page, raw json.RawMessage) error { return renderStatus(p, raw) })
-			if err != nil {
+			var last json.RawMessage
+			fetch := func() (raw json.RawMessage, err error) {
+				last, err = s.fetchStatus()
+				return last, err
+			}
+			if err := s.display(fetch, renderStatus); err != nil || s.watch {
 				return err
 			}
-			if !s.watch {
-				waits = s.statusNeedsPerson()
-			}
-			return waits
+			return statusNeedsPerson(last)
 		}),
 	}
 }
@@ -54,14 +54,25 @@ func (s *session) fetchStatus() (json.RawMessage, error) {
 	return json.Marshal(v)
 }
 
-func renderStatus(p *page, raw json.RawMessage) error {
-	var v struct {
-		Cluster   tool.ClusterStatusOut
-		Healer    autoheal.HealerStatus
-		Incidents tool.IncidentListOut
-	}
+// statusParts is statusView as read.
+type statusParts struct {
+	Cluster   tool.ClusterStatusOut `json:"cluster"`
+	Healer    autoheal.HealerStatus `json:"healer"`
+	Incidents tool.IncidentListOut  `json:"incidents"`
+}
+
+func readStatus(raw json.RawMessage) (statusParts, error) {
+	var v statusParts
 	if err := json.Unmarshal(raw, &v); err != nil {
-		return fmt.Errorf("read answer: %w", err)
+		return v, fmt.Errorf("read answer: %w", err)
+	}
+	return v, nil
+}
+
+func renderStatus(p *page, raw json.RawMessage) error {
+	v, err := readStatus(raw)
+	if err != nil {
+		return err
 	}
 	health := "healthy"
 	if !v.Cluster.Healthy {
@@ -132,35 +143,25 @@ func renderApprovals(p *page, approvals []autoheal.Approval) {
 	p.table("No approval is asked for.", []string{"APPROVAL", "VERB", "TARGET", "INCIDENT", "EXPIRES", "WHY"}, rows)
 }
 
-// statusNeedsPerson asks anew after showing: the table and the exit code are two readers.
-func (s *session) statusNeedsPerson() error {
-	var st autoheal.HealerStatus
-	if err := s.client.Call(s.ctx, "healer_status", nil, &st); err != nil {
+// statusNeedsPerson says what waits for a person, as the exit code.
+func statusNeedsPerson(raw json.RawMessage) error {
+	v, err := readStatus(raw)
+	if err != nil {
 		return err
 	}
-	for _, a := range st.Approvals {
+	for _, a := range v.Healer.Approvals {
 		if a.State == "asked" {
 			return &NeedsPersonError{Text: "approval " + a.ID + " is asked for"}
 		}
 	}
-	if st.Blocked != nil {
-		return needsPerson(st.Blocked)
+	holds := []*autoheal.Held{v.Healer.Blocked, v.Healer.Observer}
+	for _, i := range v.Incidents.Incidents {
+		holds = append(holds, i.Held)
+	}
+	for _, h := range holds {
+		if h != nil && tool.NeedsPerson(*h) {
+			return needsPerson(h)
+		}
 	}
 	return nil
-}
-
-func renderIncidents(p *page, v tool.IncidentListOut) {
-	var rows [][]string
-	for _, i := range v.Incidents {
-		held := ""
-		if i.Held != nil {
-			held = heldText(*i.Held)
-		}
-		subject := i.Subject.String()
-		if i.Simulated {
-			subject += " (simulated)"
-		}
-		rows = append(rows, []string{string(i.ID), string(i.Kind), string(i.Phase), subject, string(i.Class), p.ago(i.Since), held, i.Cause})
-	}
-	p.table("No incidents.", []string{"INCIDENT", "KIND", "PHASE", "SUBJECT", "CLASS", "SINCE", "HELD", "CAUSE"}, rows)
 }

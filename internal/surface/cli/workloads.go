@@ -26,6 +26,7 @@ func (a *app) workloadsCmd() *cobra.Command {
 		}
 		return show(s, "workload_list", in, renderWorkloads)
 	})
+	cmd.AddCommand(a.workloadShowCmd(), a.workloadPauseCmd(), a.workloadResumeCmd())
 	return cmd
 }
 

@@ -1,0 +1,46 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"autoheal.dev/autoheal/internal/tool"
+)
+
+// changeView is what every changing verb's result has.
+type changeView struct {
+	Success  bool     `json:"success"`
+	Message  string   `json:"message"`
+	Warnings []string `json:"warnings"`
+	tool.Outcome
+}
+
+// change calls a changing verb and says what came of it.
+func (s *session) change(verb string, in any) error {
+	raw, err := s.raw(verb, in)
+	if err != nil {
+		return err
+	}
+	return s.sayChange(raw)
+}
+
+func (s *session) sayChange(raw json.RawMessage) error {
+	var v changeView
+	if err := json.Unmarshal(raw, &v); err != nil {
+		return fmt.Errorf("read answer: %w", err)
+	}
+	err := s.print(raw, func(p *page, _ json.RawMessage) error {
+		p.line("%s", v.Message)
+		for _, w := range v.Warnings {
+			p.line("Warning: %s", w)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if v.NeedsPerson() {
+		return needsPerson(v.Held)
+	}
+	return nil
+}
