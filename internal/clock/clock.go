@@ -40,3 +40,19 @@ type realTimer struct{ t *time.Timer }
 func (r realTimer) C() <-chan time.Time        { return r.t.C }
 func (r realTimer) Reset(d time.Duration) bool { return r.t.Reset(d) }
 func (r realTimer) Stop() bool                 { return r.t.Stop() }
+
+// Steady is a clock for the components of one process: it starts at the wall clock's time and then only counts. Setting
+// the machine's date, forwards or backwards, does not move it, and its times carry no monotonic reading, so they survive
+// being written down. After a step of the wall clock it differs from it until the process is restarted.
+type Steady struct{ start time.Time }
+
+var _ Clock = Steady{}
+
+// NewSteady returns a clock that counts from now.
+func NewSteady() Steady { return Steady{time.Now()} }
+
+// Now returns the start plus the time that has passed since.
+func (s Steady) Now() time.Time { return s.start.Round(0).UTC().Add(time.Since(s.start)) }
+
+// NewTimer returns a timer of the machine's clock.
+func (s Steady) NewTimer(d time.Duration) Timer { return Real{}.NewTimer(d) }

@@ -1,0 +1,159 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"autoheal.dev/autoheal/internal/agent"
+	"autoheal.dev/autoheal/internal/app"
+	"autoheal.dev/autoheal/internal/clock"
+	"autoheal.dev/autoheal/internal/surface/cli"
+)
+
+func dataDir(cmd *cobra.Command) string {
+	flag, _ := cmd.Flags().GetString("data")
+	return cli.DataDir(flag, os.Getenv)
+}
+
+// upCommand runs an embedded cluster.
+func upCommand(io stdio) *cobra.Command {
+	opt := app.UpOptions{}
+	var set []string
+	cmd := &cobra.Command{
+		Use: "up", Short: "Run a cluster on this machine: gateway, agents and healer", Args: cobra.NoArgs,
+		Long: `Run a real cluster on this machine: an embedded gateway on loopback, agents as child processes, and the healer.
+
+Workloads are processes in control groups of their own. Ctrl-C ends them in order, and the next 'up' on the same
+directory starts them again; a second Ctrl-C kills them. If the healer itself is killed, agents and workloads live on
+and are adopted by the next 'up'. SIGHUP reads the configuration again.`,
+		Example: `  autoheal up
+  autoheal up --nodes 5 --racks 2 --simulate-gpus 8:H100 --data ~/cluster
+  autoheal up --set autoHeal.node.offlineGracePeriod=1m`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			var err error
+			if opt.Set, err = settings(set); err != nil {
+				return err
+			}
+			if opt.Self, err = os.Executable(); err != nil {
+				return fmt.Errorf("find this program: %w", err)
+			}
+			opt.Data, err = filepath.Abs(dataDir(cmd))
+			if err != nil {
+				return err
+			}
+			if err := os.MkdirAll(filepath.Dir(opt.Data), 0o700); err != nil {
+				return fmt.Errorf("make the data directory: %w", err)
+			}
+			if server, _ := cmd.Flags().GetString("server"); strings.HasPrefix(server, "unix:") {
+				opt.Socket = strings.TrimPrefix(server, "unix:")
+			}
+			opt.Version, opt.Out = version, io.out
+			opt.Verbose, _ = cmd.Flags().GetBool("verbose")
+			reload := make(chan os.Signal, 1)
+			signal.Notify(reload, syscall.SIGHUP)
+			defer signal.Stop(reload)
+			return app.Up(cmd.Context(), hurry(cmd.Context()), reload, opt)
+		},
+	}
+	f := cmd.Flags()
+	f.IntVar(&opt.Nodes, "nodes", 3, "number of nodes, named n1, n2, …")
+	f.IntVar(&opt.Racks, "racks", 0, "spread the nodes over so many racks (failure domains)")
+	f.StringVar(&opt.SimulateGPUs, "simulate-gpus", "", "give every node N simulated GPUs, as N or N:MODEL; they are labelled as simulated everywhere")
+	f.StringVar(&opt.KernelLog, "kernel-log", "", "directory of a file per node that stands for its kernel log")
+	f.StringVar(&opt.WorkloadUser, "workload-user", "", "run workloads as this user (needs root)")
+	f.Int64Var(&opt.MemoryMB, "node-memory", 0, "memory of each node in MiB (default: the machine's)")
+	f.StringVar(&opt.CgroupPrefix, "cgroup", "", "control group for the nodes (default autoheal; none uses none)")
+	f.BoolVar(&opt.Ephemeral, "ephemeral", false, "throw-away cluster: agents and workloads end with this process, however it ends")
+	f.StringVar(&opt.Config, "config", "", "configuration file (default: config.yaml in the data directory)")
+	f.StringArrayVar(&set, "set", nil, "set one configuration key, as KEY=VALUE; beats file and environment")
+	f.StringArrayVar(&opt.NodeArgs, "node-arg", nil, "pass one more argument to every agent")
+	return cmd
+}
+
+// settings reads KEY=VALUE pairs.
+func settings(pairs []string) (map[string]string, error) {
+	out := map[string]string{}
+	for _, p := range pairs {
+		k, v, ok := strings.Cut(p, "=")
+		if !ok {
+			return nil, &cli.UsageError{Text: fmt.Sprintf("--set %s: write KEY=VALUE", p)}
+		}
+		out[k] = v
+	}
+	return out, nil
+}
+
+// nodeCommand runs one node agent.
+func nodeCommand(io stdio) *cobra.Command {
+	opt := agent.Options{}
+	var labels string
+	var embedded bool
+	cmd := &cobra.Command{
+		Use: "node", Short: "Run the agent of one node", Args: cobra.NoArgs,
+		Long: `Run the agent of one node: it joins a gateway, starts and stops workloads, and reports what happens.
+
+Workloads run under shims of their own and live on when the agent ends; the next agent adopts them.`,
+		Example: `  autoheal node --gateway wss://gateway:18789 --token-file token --name gpu-7`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			for _, name := range []string{"gateway", "token-file", "name"} {
+				if !cmd.Flags().Changed(name) {
+					return &cli.UsageError{Text: "--" + name + " is needed"}
+				}
+			}
+			var err error
+			if opt.Labels, err = nodeLabels(labels); err != nil {
+				return err
+			}
+			self, err := os.Executable()
+			if err != nil {
+				return fmt.Errorf("find this program: %w", err)
+			}
+			opt.ShimCommand = []string{self, "shim"}
+			opt.Data, opt.Version, opt.RefusedRenews = dataDir(cmd), version, embedded
+			opt.Clock = clock.Real{}
+			opt.Logger = slog.New(slog.NewTextHandler(io.err, &slog.HandlerOptions{Level: slog.LevelInfo}))
+			err = agent.Run(cmd.Context(), opt)
+			if errors.Is(err, cmd.Context().Err()) {
+				return nil
+			}
+			return err
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&opt.Gateway, "gateway", "", "address of the gateway, ws://HOST:PORT")
+	f.StringVar(&opt.TokenFile, "token-file", "", "file with the node token; readable by its owner only")
+	f.StringVar(&opt.Name, "name", "", "name of this node; bound to its key at the first approval")
+	f.StringVar(&opt.SimulateGPUs, "simulate-gpus", "", "report N simulated GPUs, as N or N:MODEL, and ask no driver")
+	f.StringVar(&opt.KernelLog, "kernel-log", "", "file that stands for the kernel log (default /dev/kmsg)")
+	f.StringVar(&labels, "labels", "", "labels of the node, as k=v,k=v")
+	f.StringVar(&opt.WorkloadUser, "workload-user", "", "run workloads as this user (needs root)")
+	f.Int64Var(&opt.MemoryMB, "memory", 0, "memory that workloads may use in all, in MiB (default: the machine's)")
+	f.Float64Var(&opt.CPUs, "cpus", 0, "cores that workloads may use in all (default: the machine's)")
+	f.StringVar(&opt.CgroupPrefix, "cgroup", "", "control group for the nodes of this machine (default autoheal; none uses none)")
+	f.IntVar(&opt.EphemeralFD, "ephemeral-fd", 0, "inherited pipe: when it closes, end everything")
+	f.BoolVar(&embedded, "embedded", false, "the gateway is on this machine: a refused connection renews the lease")
+	return cmd
+}
+
+func nodeLabels(s string) (map[string]string, error) {
+	out := map[string]string{}
+	if s == "" {
+		return out, nil
+	}
+	for pair := range strings.SplitSeq(s, ",") {
+		k, v, ok := strings.Cut(pair, "=")
+		if !ok || k == "" {
+			return nil, &cli.UsageError{Text: fmt.Sprintf("--labels %q: write k=v,k=v", s)}
+		}
+		out[k] = v
+	}
+	return out, nil
+}

@@ -1,0 +1,146 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"path/filepath"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"autoheal.dev/autoheal/internal/app"
+	"autoheal.dev/autoheal/internal/clock"
+	"autoheal.dev/autoheal/internal/journal/sqlite"
+	"autoheal.dev/autoheal/internal/policy"
+	"autoheal.dev/autoheal/internal/store"
+	"autoheal.dev/autoheal/internal/surface/cli"
+)
+
+// configCommand shows and checks the configuration; it needs no healer.
+func configCommand(io stdio) *cobra.Command {
+	cmd := &cobra.Command{Use: "config", Short: "Check, show or describe the configuration"}
+	var file string
+	var set []string
+	load := func(cmd *cobra.Command, args []string) (*policy.Loaded, error) {
+		if len(args) > 0 {
+			file = args[0]
+		}
+		flags, err := settings(set)
+		if err != nil {
+			return nil, err
+		}
+		return app.LoadConfig(file, dataDir(cmd), flags)
+	}
+	check := &cobra.Command{
+		Use: "check [FILE]", Short: "Say everything that is wrong with a configuration", Args: cobra.MaximumNArgs(1),
+		Example: "  autoheal config check config.yaml",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			l, err := load(cmd, args)
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(io.out, "the configuration is fine (%s)\n", l.Hash()[:12])
+			return err
+		},
+	}
+	show := &cobra.Command{
+		Use: "show [FILE]", Short: "Print every setting in force and where it comes from", Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			l, err := load(cmd, args)
+			if err != nil {
+				return err
+			}
+			return showSettings(cmd, io.out, l.Explain())
+		},
+	}
+	schema := &cobra.Command{
+		Use: "schema", Short: "Print the JSON schema of the configuration file, for editors", Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error { return writeJSON(io.out, policy.Schema()) },
+	}
+	for _, c := range []*cobra.Command{check, show} {
+		c.Flags().StringVar(&file, "config", "", "configuration file (default: config.yaml in the data directory)")
+		c.Flags().StringArrayVar(&set, "set", nil, "set one configuration key, as KEY=VALUE")
+	}
+	cmd.AddCommand(check, show, schema)
+	return cmd
+}
+
+func showSettings(cmd *cobra.Command, out io.Writer, all []policy.Setting) error {
+	if format, _ := cmd.Flags().GetString("output"); format == "json" {
+		return writeJSON(out, all)
+	}
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "SETTING\tVALUE\tFROM")
+	for _, s := range all {
+		fmt.Fprintf(w, "%s\t%s\t%s\n", s.Key, s.Value, s.Origin)
+	}
+	return w.Flush()
+}
+
+func writeJSON(out io.Writer, v any) error {
+	enc := json.NewEncoder(out)
+	enc.SetIndent("", "  ")
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
+}
+
+// journalCommand looks into a journal without a healer.
+func journalCommand(io stdio) *cobra.Command {
+	cmd := &cobra.Command{Use: "journal", Short: "Show or repair the journal of a data directory"}
+	var from uint64
+	show := &cobra.Command{
+		Use: "show", Short: "Print the records, also damaged ones, one JSON object a line", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			db, err := store.Open(cmd.Context(), filepath.Join(dataDir(cmd), "state.db"), store.Options{ReadOnly: true, SkipCheck: true})
+			if err != nil {
+				return err
+			}
+			defer db.Close()
+			enc := json.NewEncoder(io.out)
+			for row, err := range sqlite.Inspect(cmd.Context(), db, from) {
+				if err != nil {
+					return err
+				}
+				if err := enc.Encode(row); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}
+	show.Flags().Uint64Var(&from, "from", 0, "first record to print")
+	var dryRun bool
+	repair := &cobra.Command{
+		Use: "repair", Short: "Take out what is damaged, so that the journal opens again", Args: cobra.NoArgs,
+		Long: "Take out what is damaged, and what cannot be applied without it. What is taken out is kept in the same file. Look with --dry-run first.",
+		RunE: func(cmd *cobra.Command, _ []string) error { return repairJournal(cmd, io, dryRun) },
+	}
+	repair.Flags().BoolVar(&dryRun, "dry-run", false, "say what would be taken out, and change nothing")
+	cmd.AddCommand(show, repair)
+	return cmd
+}
+
+func repairJournal(cmd *cobra.Command, io stdio, dryRun bool) error {
+	dir := dataDir(cmd)
+	if !dryRun {
+		lock, err := store.LockDir(dir, clock.Real{})
+		if err != nil {
+			return err
+		}
+		defer lock.Close()
+	}
+	db, err := store.Open(cmd.Context(), filepath.Join(dir, "state.db"), store.Options{SkipCheck: true})
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	report, err := sqlite.Repair(cmd.Context(), db, dryRun)
+	if werr := writeJSON(io.out, report); err == nil {
+		err = werr
+	}
+	if err == nil && len(report.Problems) > 0 && dryRun {
+		return &cli.NeedsPersonError{Text: "run it without --dry-run to repair"}
+	}
+	return err
+}
