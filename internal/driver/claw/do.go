@@ -386,6 +386,10 @@ func (d *Driver) failed(a autoheal.Action, err error) autoheal.Result {
 	default:
 		e.Kind = kindOf(nodeCode(err))
 		e.Detail = "the node refused"
+		if a.Verb == autoheal.Stop && e.Kind == autoheal.ErrNotFound {
+			// The agent says so of an attempt that it is just starting. Not found would read as stopped.
+			e.Kind = autoheal.ErrUnavailable
+		}
 	}
 	return autoheal.Result{Action: a.ID, Outcome: outcome, Err: e, At: d.clock.Now()}
 }

@@ -210,7 +210,6 @@ func (d *Driver) probed(n *node, err error) {
 	}
 	if n.link != autoheal.LinkSilent && !now.Before(d.contactLocked(n).Add(d.silentAfter())) {
 		d.setLinkLocked(n, autoheal.LinkSilent, now)
-		n.listing = nil
 		d.tellNodeLocked(n, now, "probe", false)
 		d.trySyncLocked()
 	}

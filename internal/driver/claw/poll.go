@@ -79,8 +79,12 @@ func (d *Driver) saveNodeLocked(ctx context.Context, n *node) {
 
 // listPageLocked takes over one page of a listing. After the last one, what the node does not list does not exist there.
 func (d *Driver) listPageLocked(ctx context.Context, n *node, req nodeproto.PollRequest, r *nodeproto.PollResponse, sent, at time.Time) {
-	if n.listing == nil || req.After == 0 {
+	switch {
+	case r.Node != nil || req.After == 0: // the first page describes the node
 		n.listing, n.listedAt = map[attemptRef]bool{}, sent
+	case n.listing == nil: // the rest of a listing whose beginning was given up: ask for a whole one
+		r.Seq = 0
+		return
 	}
 	for i := range r.Workloads {
 		s := &r.Workloads[i]

@@ -108,7 +108,9 @@ func (d *Driver) sendStart(ctx context.Context, n *node, ref attemptRef, req nod
 			d.busyGPUs[g] = now.Add(shunFor)
 		}
 		d.unplaceLocked(ctx, w, a, "a GPU of "+string(n.id)+" is still held; looking for another place", now)
-	case code == nodeproto.CodeLeaseExpired, code == nodeproto.CodeGPUBusy:
+	case code == nodeproto.CodeLeaseExpired: // its next poll proves contact
+		d.retryAt[key] = now.Add(retryAfter / 10)
+	case code == nodeproto.CodeGPUBusy:
 		d.retryAt[key] = now.Add(retryAfter)
 	default:
 		d.endLocked(ctx, w, a, &autoheal.Exit{Code: -1, Reason: autoheal.ExitStartFailed, Detail: refusalText(err)}, now, "start")
