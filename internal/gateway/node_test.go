@@ -7,8 +7,10 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"autoheal.dev/autoheal/internal/clock"
 	"autoheal.dev/autoheal/internal/gateway"
 	"autoheal.dev/autoheal/internal/openclaw"
 )
@@ -164,4 +166,51 @@ func TestNodeErrorsKeepTheirCode(t *testing.T) {
 	if n, ok := wireErr(t, err).Details.NodeError(); !ok || n.Code != "CONFLICT" || n.Message != "attempt 3 is known" {
 		t.Errorf("error %v", err)
 	}
+}
+
+// jumpClock is the machine's clock with a gap, as a process sees it that was stopped for a while.
+type jumpClock struct {
+	clock.Real
+	gap atomic.Int64
+}
+
+func (c *jumpClock) Now() time.Time { return c.Real.Now().Add(time.Duration(c.gap.Load())) }
+
+// TestNodeRefusesARequestThatOutlivedItsCaller: after a standstill the socket still holds requests that nobody waits for.
+func TestNodeRefusesARequestThatOutlivedItsCaller(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ln := newPipeListener()
+		g := gateway.New(gateway.Options{Listener: ln, Token: token, AutoApprove: approveAll, AllowCommands: []string{"echo"}})
+		if err := g.Start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		jump := &jumpClock{}
+		var runs atomic.Int32
+		c := openclaw.NewNodeClient(openclaw.NodeOptions{
+			URL: "ws://127.0.0.1", Token: token, Name: "n1", Identity: identity(t, "n1"), Platform: "linux", Version: "1",
+			Commands: []string{"echo"}, Dial: ln.dial, Clock: jump,
+			Handle: func(context.Context, openclaw.InvokeRequest) (json.RawMessage, error) { runs.Add(1); return nil, nil },
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- c.Run(ctx) }()
+		synctest.Wait()
+		id := identity(t, "n1").ID()
+		jump.gap.Store(int64(30 * time.Second))
+		_, err := g.Operator().Invoke(ctx, call(id, "echo", "old")) // waits for 20 s only
+		if n, _ := wireErr(t, err).Details.NodeError(); n.Code != openclaw.NodeExpired || runs.Load() != 0 {
+			t.Errorf("an expired request: %v after %d runs", err, runs.Load())
+		}
+		time.Sleep(5 * time.Second) // of the bubble: what waited in the socket is read by now
+		if _, err := g.Operator().Invoke(ctx, call(id, "echo", "old")); err != nil || runs.Load() != 1 {
+			t.Errorf("a fresh request: %v after %d runs", err, runs.Load())
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		if err := g.Stop(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
 }

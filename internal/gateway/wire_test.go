@@ -111,18 +111,20 @@ func join(t testing.TB, g *gateway.Gateway, name string, commands ...string) *ra
 	return r
 }
 
-func TestConnectRefusals(t *testing.T) {
-	id := identity(t, "n1")
-	tests := []struct {
-		name    string
-		change  func(p *openclaw.ConnectParams, ch openclaw.Challenge)
-		prove   bool // after the change
-		code    string
-		message string
-		details map[string]any
-		close   websocket.StatusCode
-		reason  string
-	}{
+// refused is one connect that is refused, and how.
+type refused struct {
+	name    string
+	change  func(p *openclaw.ConnectParams, ch openclaw.Challenge)
+	prove   bool // after the change
+	code    string
+	message string
+	details map[string]any
+	close   websocket.StatusCode
+	reason  string
+}
+
+func refusals(t *testing.T, id openclaw.Identity) []refused {
+	return []refused{
 		{
 			"token mismatch", func(p *openclaw.ConnectParams, _ openclaw.Challenge) { p.Auth.Token = "other" }, true,
 			"INVALID_REQUEST", "unauthorized: gateway token mismatch (provide gateway auth token)",
@@ -202,6 +204,11 @@ func TestConnectRefusals(t *testing.T) {
 			1008, "pairing required: device is not approved yet (requestId: ",
 		},
 	}
+}
+
+func TestConnectRefusals(t *testing.T) {
+	id := identity(t, "n1")
+	tests := refusals(t, id)
 	g := start(t, gateway.Options{})
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
