@@ -16,6 +16,7 @@ import (
 
 	"autoheal.dev/autoheal"
 	"autoheal.dev/autoheal/internal/agent/cgroup"
+	"autoheal.dev/autoheal/internal/agent/container"
 	"autoheal.dev/autoheal/internal/agent/gpu"
 	"autoheal.dev/autoheal/internal/agent/shim"
 	"autoheal.dev/autoheal/internal/clock"
@@ -55,6 +56,7 @@ type Agent struct {
 	poll     chan struct{} // closed when a newer poll comes
 	node     nodeproto.NodeStatus
 	busy     map[int64]string
+	engines  []container.Engine
 	busySeq  int64
 }
 

@@ -121,6 +121,7 @@ func (a *Agent) startWatchers(cancel context.CancelCauseFunc) {
 		a.probeGPUs(a.ctx) // before joining, so that the first listing is right
 		a.wg.Go(a.watchGPUs)
 	}
+	a.findEngines(a.ctx)
 	a.wg.Go(a.watchConditions)
 	if a.opts.EphemeralFD > 0 {
 		a.wg.Go(func() { a.watchParent(cancel) })

@@ -12,6 +12,9 @@ import (
 
 // killOrphans ends what outlived its shim: by the control group, or else by the marks in the environment of processes.
 func (a *Agent) killOrphans(at *attempt) error {
+	if at.spec.Container != nil {
+		return a.removeContainer(at.spec)
+	}
 	if g := at.spec.Group; g.Exists() {
 		if err := g.Kill(a.clk); err != nil {
 			return err

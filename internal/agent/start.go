@@ -138,7 +138,7 @@ func (a *Agent) specLocked(req *nodeproto.StartRequest, gpus []string) (*shim.Sp
 	s := &shim.Spec{
 		Start: *req, Node: a.opts.Name, BootID: a.bootID, Credential: a.user, Host: a.host,
 		Argv:   slices.Concat(req.Spec.Command, req.Spec.Args),
-		Env:    environment(req, a.opts.Name, gpus, filepath.Join(a.attemptDir(key{req.Workload, req.Attempt}), shim.WorkDir)),
+		Env:    hostEnvironment(req, a.opts.Name, gpus, filepath.Join(a.attemptDir(key{req.Workload, req.Attempt}), shim.WorkDir)),
 		Limits: cgroup.Limits{MemoryMB: req.Spec.MemoryMB, CPUMilli: int64(req.Spec.CPUCores * 1000), Pids: a.opts.PidsLimit},
 
 		MaxRuntimeMS: req.Spec.MaxRuntimeSeconds * 1000, LogBytes: a.opts.LogBytes, LogRate: a.opts.LogRate,
@@ -148,41 +148,12 @@ func (a *Agent) specLocked(req *nodeproto.StartRequest, gpus []string) (*shim.Sp
 		s.Lease = a.shimLeaseLocked()
 	}
 	if req.Spec.Image != autoheal.ImageHost {
-		return nil, refuse(nodeproto.CodeUnsupported, "start %s: image %q needs a container engine", req.Workload, req.Spec.Image)
+		return s, a.containLocked(s, req)
 	}
 	if a.parent.Exists() {
 		s.Group = a.parent.Child(fmt.Sprintf("%s.%d", req.Workload, req.Attempt))
 	}
 	return s, nil
-}
-
-// environment is built, never inherited. The spec's variables come before ours, so that none of ours can be replaced.
-func environment(req *nodeproto.StartRequest, node string, gpus []string, home string) []string {
-	env := map[string]string{
-		"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": home, "LANG": "C.UTF-8",
-	}
-	maps.Copy(env, req.Spec.Env)
-	visible := strings.Join(gpus, ",")
-	env["CUDA_VISIBLE_DEVICES"] = visible
-	env["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID" // CUDA's own order is by speed: the indices would name other GPUs
-	env["NVIDIA_VISIBLE_DEVICES"] = visible
-	if visible == "" {
-		env["NVIDIA_VISIBLE_DEVICES"] = "void" // for NVIDIA's container runtime, empty means all
-	}
-	env["AUTOHEAL_WORKLOAD"] = string(req.Workload)
-	env["AUTOHEAL_ATTEMPT"] = strconv.Itoa(req.Attempt)
-	env["AUTOHEAL_GENERATION"] = req.Generation
-	env["AUTOHEAL_NODE"] = node
-	if req.Gang != "" {
-		env["AUTOHEAL_GANG"] = string(req.Gang)
-		env["RANK"] = strconv.Itoa(req.Rank)
-		env["WORLD_SIZE"] = strconv.Itoa(req.GangSize)
-	}
-	list := make([]string, 0, len(env))
-	for _, k := range slices.Sorted(maps.Keys(env)) {
-		list = append(list, k+"="+env[k])
-	}
-	return list
 }
 
 // prepareFolder makes the attempt's folder, durably, before anything can run.

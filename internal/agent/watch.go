@@ -152,6 +152,7 @@ func (a *Agent) watchConditions() {
 		a.setNodeLocked(n)
 		a.mu.Unlock()
 		a.pause(conditionInterval)
+		a.findEngines(a.ctx) // one may have come up since
 	}
 }
 

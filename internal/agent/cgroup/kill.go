@@ -3,7 +3,6 @@ package cgroup
 import (
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -145,13 +144,4 @@ func (g Group) MemoryPath(h Host) string {
 		key = ""
 	}
 	return strings.TrimPrefix(g.Dirs[key], h.Mounts[key])
-}
-
-// AnyOOMKill returns the host's count of out-of-memory kills of all kinds.
-func AnyOOMKill() int64 {
-	data, err := os.ReadFile("/proc/vmstat")
-	if err != nil {
-		return 0 // without it a verdict rests on the group's own counters
-	}
-	return parseFlat(string(data))["oom_kill"]
 }

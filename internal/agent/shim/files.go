@@ -12,6 +12,7 @@ import (
 
 	"autoheal.dev/autoheal"
 	"autoheal.dev/autoheal/internal/agent/cgroup"
+	"autoheal.dev/autoheal/internal/agent/container"
 	"autoheal.dev/autoheal/internal/nodeproto"
 )
 
@@ -38,6 +39,10 @@ type Spec struct {
 	Group  cgroup.Group  `json:"group"` // zero: measured, not limited
 	Host   cgroup.Host   `json:"host"`
 	Limits cgroup.Limits `json:"limits"`
+
+	// Container, if set, is run instead of Argv.
+	Container *container.Spec   `json:"container,omitempty"`
+	Engine    *container.Engine `json:"engine,omitempty"`
 
 	Lease        Lease `json:"lease"`
 	MaxRuntimeMS int64 `json:"maxRuntimeMs,omitempty"`

@@ -62,6 +62,9 @@ func (w *hostWorker) start(check func() error) (int, error) {
 	return pid, nil
 }
 
+// abort has nothing to do: starting a process waits for nothing.
+func (w *hostWorker) abort() {}
+
 // pipe returns a pipe whose write end blocks, as programs expect of their standard output.
 func pipe() (r, w *os.File, err error) {
 	var fds [2]int
@@ -104,8 +107,7 @@ func (w *hostWorker) kill() {
 			_ = w.spec.Group.Kill(w.clk) // what survives is killed in the next round
 		}
 		killTree()
-		t := w.clk.NewTimer(20 * time.Millisecond)
-		<-t.C()
+		pauseFor(w.clk, 20*time.Millisecond)
 	}
 }
 

@@ -102,11 +102,16 @@ func newOwner(spec *Spec, clk clock.Clock) (*owner, error) {
 		return nil, err
 	}
 	mainGone, allGone := make(chan unix.WaitStatus, 1), make(chan struct{}, 1)
-	return &owner{
+	o := &owner{
 		spec: spec, clk: clk, boot: Boottime, alarm: a,
 		requests: make(chan asked), mainGone: mainGone, allGone: allGone, peers: map[*peer]bool{},
-		work: &hostWorker{spec: spec, clk: clk, boot: Boottime, mainGone: mainGone, allGone: allGone},
-	}, nil
+		permit: &permit{boot: Boottime},
+		work:   &hostWorker{spec: spec, clk: clk, boot: Boottime, mainGone: mainGone, allGone: allGone},
+	}
+	if spec.Container != nil {
+		o.work = newContainerWorker(spec, clk, mainGone, allGone)
+	}
+	return o, nil
 }
 
 // adopt takes the agent's end of the pair as a connection that has subscribed.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -33,17 +34,22 @@ type owner struct {
 	killAt  time.Duration // when SIGKILL is due; 0 = not stopping
 	peers   map[*peer]bool
 	killing bool
+	began   bool // start has returned
 	ended   bool // the program itself has ended
+	permit  *permit
 	limitAt time.Duration
 }
 
 // worker is what runs the program: a process of this machine, or a container of an engine.
 type worker interface {
-	// start begins the program; check is asked immediately before. Its end is told on the owner's channels.
+	// start begins the program; check is asked immediately before. Its end is told on the owner's channels. It runs beside
+	// the owner, because fetching an image takes long.
 	start(check func() error) (pid int, err error)
+	// abort makes a start that waits for something give up; the program may have been started all the same.
+	abort()
 	// term asks it to end.
 	term()
-	// kill ends all of it and returns when nothing is left or ctx-like bound of its own has passed.
+	// kill ends all of it, and goes on until nothing is left.
 	kill()
 	// stat reads its counters.
 	stat() cgroup.Stat
@@ -55,40 +61,99 @@ type worker interface {
 
 var errLate = errors.New("the lease ran out before the program was started: nothing was run")
 
+// startResult is what start returned.
+type startResult struct {
+	pid int
+	err error
+}
+
+// permit is what the start asks immediately before the program runs; the owner keeps it up to date.
+type permit struct {
+	boot func() time.Duration
+
+	mu sync.Mutex
+	// mu guards what follows.
+	lease   Lease
+	stopped bool
+}
+
+func (p *permit) set(lease Lease, stopped bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.lease, p.stopped = lease, stopped
+}
+
+var errStopped = errors.New("stopped before the program was started: nothing was run")
+
+func (p *permit) check() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case p.stopped:
+		return errStopped
+	case p.lease.Expired(p.boot()):
+		return errLate
+	}
+	return nil
+}
+
 // run owns the attempt from start to exit.json. Its error means that the end could not be written down.
 func (o *owner) run() error {
 	o.status = Status{State: nodeproto.AttemptStarting, ShimPid: os.Getpid(), Lease: o.spec.Lease}
 	o.saveLease()
 	o.end.before, o.end.limitMB = o.work.stat(), o.spec.Limits.MemoryMB
-	o.end.hostOOM = cgroup.AnyOOMKill()
-	pid, err := o.work.start(func() error {
-		if o.status.Lease.Expired(o.boot()) {
-			o.end.asked = autoheal.ExitSelfStop
-			return errLate
-		}
-		return nil
-	})
-	if err != nil {
-		o.end.startErr = err
-		return o.finish()
-	}
-	o.status.State, o.status.Pid, o.status.Started = nodeproto.AttemptRunning, pid, int64(o.boot())
-	o.status.StartTicks, _ = StartTicks(pid) // one that is gone already needs no name
+	o.permit.set(o.status.Lease, false)
 	if ms := o.spec.MaxRuntimeMS; ms > 0 {
 		o.limitAt = o.boot() + time.Duration(ms)*time.Millisecond
 	}
-	o.tell()
-	o.loop()
+	started := make(chan startResult, 1)
+	go func() {
+		pid, err := o.work.start(o.permit.check)
+		started <- startResult{pid, err}
+	}()
+	o.loop(started)
 	return o.finish()
 }
 
+// begun takes the result of the start; false means that nothing runs.
+func (o *owner) begun(r startResult) bool {
+	o.began = true
+	if r.err != nil {
+		o.end.startErr = r.err
+		if errors.Is(r.err, errLate) && o.end.asked == "" {
+			o.end.asked = autoheal.ExitSelfStop
+		}
+		return false
+	}
+	o.status.Pid, o.status.Started = r.pid, int64(o.boot())
+	o.status.StartTicks, _ = StartTicks(r.pid) // one that is gone already needs no name
+	if o.end.asked == "" {
+		o.status.State = nodeproto.AttemptRunning
+		o.tell()
+		return true
+	}
+	if o.killAt > o.boot() { // a stop came while it was being started
+		o.work.term()
+	} else {
+		o.killRest()
+	}
+	return true
+}
+
 // loop returns when nothing of the program is left.
-func (o *owner) loop() {
+func (o *owner) loop(started <-chan startResult) {
 	sample := o.clk.NewTimer(time.Second)
 	defer sample.Stop()
+	var mainGone <-chan unix.WaitStatus // nil until the start was taken, so that an end never comes before its beginning
+	var allGone <-chan struct{}
 	for {
 		o.arm()
 		select {
+		case r := <-started:
+			if !o.begun(r) {
+				return
+			}
+			mainGone, allGone = o.mainGone, o.allGone
 		case a := <-o.requests:
 			o.handle(a)
 		case <-o.alarm.C:
@@ -96,12 +161,12 @@ func (o *owner) loop() {
 		case <-sample.C():
 			o.measure()
 			sample.Reset(time.Second)
-		case ws := <-o.mainGone:
+		case ws := <-mainGone:
 			o.ended, o.end.status = true, ws
 			o.killRest() // what the program left behind ends with it
-		case <-o.allGone:
+		case <-allGone:
 			select {
-			case o.end.status = <-o.mainGone: // was sent before; select does not keep the order
+			case o.end.status = <-mainGone: // was sent before; select does not keep the order
 			default:
 			}
 			return
@@ -163,7 +228,13 @@ func (o *owner) stop(reason autoheal.ExitReason, detail string, grace time.Durat
 	if o.end.asked == "" {
 		o.end.asked, o.end.askedBy = reason, detail
 		o.status.State = nodeproto.AttemptStopping
+		o.permit.set(o.status.Lease, true)
 		o.tell()
+	}
+	if !o.began { // begun goes on when the start has given up, or has won
+		o.killAt = max(o.boot()+grace, 1)
+		o.work.abort()
+		return
 	}
 	if grace <= 0 {
 		o.killRest()
@@ -179,7 +250,7 @@ func (o *owner) stop(reason autoheal.ExitReason, detail string, grace time.Durat
 
 // killRest kills what is left, in a goroutine that ends with the program.
 func (o *owner) killRest() {
-	if o.killing {
+	if o.killing || !o.began {
 		return
 	}
 	o.killing = true
@@ -187,7 +258,7 @@ func (o *owner) killRest() {
 }
 
 func (o *owner) measure() {
-	if o.ended || o.killing {
+	if !o.began || o.ended || o.killing {
 		return
 	}
 	o.status.PeakMB = max(o.status.PeakMB, o.work.stat().PeakMB)
@@ -227,6 +298,7 @@ func (o *owner) renew(l Lease) {
 		return
 	}
 	o.status.Lease = l
+	o.permit.set(l, o.end.asked != "")
 	o.saveLease()
 }
 
@@ -261,7 +333,6 @@ func (o *owner) sendTo(p *peer) {
 // finish writes down the end, durably, and only then tells.
 func (o *owner) finish() error {
 	o.end.after = o.work.stat()
-	o.end.hostOOM = cgroup.AnyOOMKill() - o.end.hostOOM
 	if o.end.after.OOMKills > o.end.before.OOMKills {
 		o.end.kernel = kernelOOM(readKernelLog(), o.spec.Group.MemoryPath(o.spec.Host))
 	}
