@@ -40,8 +40,8 @@ func runTranscript(t *testing.T, file string) {
 	}
 	w := newWorld(t)
 	var out strings.Builder
-	for _, block := range strings.Split(strings.TrimRight(string(data), "\n"), "\n\n") {
-		input, _, _ := strings.Cut(block, "\n----")
+	for block := range strings.SplitSeq(strings.TrimRight(string(data), "\n"), "\n\n") {
+		input, _, _ := strings.Cut(strings.Trim(block, "\n"), "\n----")
 		out.WriteString(input)
 		w.out.Reset()
 		isProse := true
@@ -52,7 +52,7 @@ func runTranscript(t *testing.T, file string) {
 			}
 		}
 		if !isProse {
-			out.WriteString("\n----\n" + strings.TrimRight(w.out.String(), "\n"))
+			out.WriteString("\n----" + strings.TrimRight("\n"+w.out.String(), "\n"))
 		}
 		out.WriteString("\n\n")
 	}

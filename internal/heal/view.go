@@ -3,6 +3,7 @@ package heal
 import (
 	"cmp"
 	"maps"
+	"reflect"
 	"slices"
 	"time"
 
@@ -106,6 +107,9 @@ func (v *view) setNode(n *autoheal.Node, now time.Time) (detect.Change, bool) {
 	before := v.nodes[n.ID]
 	v.seen["node/"+string(n.ID)] = true
 	v.nodes[n.ID] = n
+	if before != nil && onlySeen(before, n) {
+		return detect.Change{}, false
+	}
 	v.count(before, -1)
 	v.count(n, +1)
 	for _, g := range n.GPUs {
@@ -121,6 +125,14 @@ func (v *view) setNode(n *autoheal.Node, now time.Time) (detect.Change, bool) {
 	}
 	v.index.SetNode(n)
 	return detect.Change{NodeBefore: before, Node: n}, true
+}
+
+// onlySeen reports whether nothing about a node is new but the time of its last answer: the heartbeat of a quiet cluster,
+// which must cost next to nothing.
+func onlySeen(before, n *autoheal.Node) bool {
+	b := *before
+	b.LastSeen = n.LastSeen
+	return reflect.DeepEqual(&b, n)
 }
 
 func (v *view) count(n *autoheal.Node, d int) {
