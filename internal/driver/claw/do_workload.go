@@ -70,6 +70,12 @@ func (d *Driver) planStart(a autoheal.Action) (effect, *autoheal.Error) {
 	return effect{rows: rows, apply: func(now time.Time) {
 		for _, o := range older {
 			d.touchLocked(w, o, now, "registry")
+			if n := d.nodes[o.node]; n != nil { // if it runs on after all, that has to be seen
+				n.relist = true
+				if n.link == autoheal.LinkUp && n.pollStop != nil {
+					n.pollStop()
+				}
+			}
 		}
 		if nom != nil {
 			d.nominations[w.id] = nom

@@ -104,7 +104,7 @@ func (d *Driver) pollRequest(n *node, cancel context.CancelFunc) nodeproto.PollR
 		Epoch: d.epoch, Life: n.life, Ack: n.ack, After: n.after,
 		WaitMS: d.pollWait().Milliseconds(), SelfStopMS: d.opts.SelfStop.Milliseconds(),
 	}
-	if n.refresh && n.listing == nil {
+	if (n.refresh || n.relist) && n.listing == nil {
 		req.After = 0
 	}
 	return req
@@ -210,6 +210,8 @@ func (d *Driver) probed(n *node, err error) {
 	}
 	if n.link != autoheal.LinkSilent && !now.Before(d.contactLocked(n).Add(d.silentAfter())) {
 		d.setLinkLocked(n, autoheal.LinkSilent, now)
+		// What was given up meanwhile may run on: the node is up again when it has told what it holds.
+		n.relist, n.listed = true, false
 		d.tellNodeLocked(n, now, "probe", false)
 		d.trySyncLocked()
 	}

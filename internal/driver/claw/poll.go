@@ -81,7 +81,7 @@ func (d *Driver) saveNodeLocked(ctx context.Context, n *node) {
 func (d *Driver) listPageLocked(ctx context.Context, n *node, req nodeproto.PollRequest, r *nodeproto.PollResponse, sent, at time.Time) {
 	switch {
 	case r.Node != nil || req.After == 0: // the first page describes the node
-		n.listing, n.listedAt = map[attemptRef]bool{}, sent
+		n.listing, n.listedAt, n.relist = map[attemptRef]bool{}, sent, false
 	case n.listing == nil: // the rest of a listing whose beginning was given up: ask for a whole one
 		r.Seq = 0
 		return

@@ -147,7 +147,8 @@ type node struct {
 	listing   map[attemptRef]bool
 	listedAt  time.Time // when the poll of the listing's first page left
 	listed    bool      // a whole listing of this life was received
-	refresh   bool      // tell everything anew with the next listing
+	relist    bool      // ask for a listing: what is known may be out of date
+	refresh   bool      // as relist, and tell everything anew
 
 	following bool
 	unfollow  context.CancelFunc
