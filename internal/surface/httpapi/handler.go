@@ -19,6 +19,7 @@ func (s *Server) handler(h *hub) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /api/v1/tools/{name}", s.callTool)
 	mux.HandleFunc("GET /api/v1/tools", s.listTools)
+	mux.HandleFunc("GET /api/v1/tools/{name}", describeTool)
 	mux.HandleFunc("GET /api/v1/events", h.serve)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})
@@ -109,6 +110,20 @@ func (s *Server) listTools(w http.ResponseWriter, _ *http.Request) {
 		out.Tools = append(out.Tools, spec)
 	}
 	writeJSON(w, http.StatusOK, out)
+}
+
+func describeTool(w http.ResponseWriter, r *http.Request) {
+	t, err := tool.Find(r.PathValue("name"))
+	if err != nil {
+		writeError(w, err)
+		return
+	}
+	spec, err := t.Spec()
+	if err != nil {
+		writeError(w, err)
+		return
+	}
+	writeJSON(w, http.StatusOK, spec)
 }
 
 // ready says whether the healer acts: it has a full view of the cluster and can write its journal.
