@@ -45,11 +45,12 @@ func (a *agents) start(names []string) {
 	}
 }
 
-// keep starts an agent whenever none runs. The first restart comes at once, later ones after a growing wait.
+// keep starts an agent whenever none runs. The first restart comes at once, later ones after a growing wait. Who wants a
+// node to stay dead, as a drill does, holds it.
 func (a *agents) keep(ctx context.Context, name string) {
 	wait := time.Duration(0)
 	for ctx.Err() == nil {
-		if a.running(name) {
+		if a.running(name) || a.held(name) {
 			a.sleep(ctx, agentPoll)
 			continue
 		}
@@ -93,6 +94,12 @@ func (a *agents) running(name string) bool {
 		return errors.Is(err, syscall.EWOULDBLOCK)
 	}
 	return false
+}
+
+// held reports whether somebody asked for this agent not to be started: by a file of its name beside its folder.
+func (a *agents) held(name string) bool {
+	_, err := os.Stat(filepath.Join(a.data, "agents", name+".hold"))
+	return err == nil
 }
 
 // run runs one agent process until it ends. It is in a session of its own: what is typed at the terminal does not reach
