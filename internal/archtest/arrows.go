@@ -20,6 +20,7 @@ type Arrow struct {
 // testSupport may be imported by the tests of every package, and by the code of none.
 var testSupport = []string{
 	"internal/driver/drivertest", "internal/journal/journaltest", "internal/leakcheck", "internal/store/storetest",
+	"internal/tool/tooltest",
 }
 
 const (
@@ -98,7 +99,7 @@ var Arrows = []Arrow{
 		Package: "internal/tool", May: []string{"internal/policy", "internal/signal"},
 		Remedy: "ask for it in the Healer interface of internal/tool, which the engine implements",
 	},
-	{Package: "internal/surface/cli", May: surfaceMay, Remedy: throughVerbs},
+	{Package: "internal/surface/cli", May: surfaceMay, Tests: []string{"internal/surface/httpapi"}, Remedy: throughVerbs},
 	{Package: "internal/surface/httpapi", May: surfaceMay, Remedy: throughVerbs},
 	{Package: "internal/surface/mcp", May: surfaceMay, Remedy: throughVerbs},
 	{Package: "internal/surface/client", May: surfaceMay, Remedy: throughVerbs},
@@ -121,6 +122,7 @@ var Arrows = []Arrow{
 
 	// Test support.
 	{Package: "internal/driver/drivertest", May: []string{"internal/clock"}, Remedy: throughPort},
+	{Package: "internal/tool/tooltest", May: []string{"internal/policy", "internal/tool"}, Remedy: keepLeaf},
 	{Package: "internal/journal/journaltest", May: []string{"internal/journal"}, Remedy: keepLeaf},
 	{Package: "internal/store/storetest", May: []string{"internal/store"}, Remedy: keepLeaf},
 	{Package: "internal/leakcheck", May: []string{"internal/clock"}, NoRoot: true, Remedy: keepLeaf},
