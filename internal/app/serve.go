@@ -133,6 +133,7 @@ func waitingNode(n claw.Joining) tool.WaitingNode {
 func (j joining) ApproveNode(ctx context.Context, id autoheal.NodeID) error {
 	return j.d.ApproveNode(ctx, id)
 }
+
 func (j joining) ForgetNode(ctx context.Context, id autoheal.NodeID) error {
 	return j.d.ForgetNode(ctx, id)
 }

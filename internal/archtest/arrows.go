@@ -63,17 +63,18 @@ var Arrows = []Arrow{
 	{
 		Package: "internal/agent",
 		May: []string{
-			"internal/agent/cgroup", "internal/agent/gpu", "internal/agent/shim", "internal/openclaw", "internal/signal",
+			"internal/agent/cgroup", "internal/agent/container", "internal/agent/gpu", "internal/agent/shim", "internal/openclaw", "internal/signal",
 			"internal/signal/source", "internal/clock", "internal/nodeproto",
 		},
 		Tests:  []string{"internal/gateway"},
 		Remedy: "an agent runs on a machine that may be cut off: it takes orders over the protocol and decides nothing",
 	},
 	{
-		Package: "internal/agent/shim", May: []string{"internal/agent/cgroup", "internal/clock", "internal/nodeproto"},
+		Package: "internal/agent/shim", May: []string{"internal/agent/cgroup", "internal/agent/container", "internal/clock", "internal/nodeproto"},
 		Remedy: "the shim outlives the agent and must stay small: give it what it needs in its spec file",
 	},
 	{Package: "internal/agent/gpu", May: []string{"internal/clock"}, Remedy: keepLeaf},
+	{Package: "internal/agent/container", May: []string{"internal/clock"}, Remedy: keepLeaf},
 	{Package: "internal/agent/cgroup", May: []string{"internal/clock"}, Remedy: keepLeaf},
 	{
 		Package: "internal/gateway", May: []string{"internal/openclaw", "internal/clock"},
@@ -125,6 +126,7 @@ var Arrows = []Arrow{
 	{Package: "internal/tool/tooltest", May: []string{"internal/policy", "internal/tool"}, Remedy: keepLeaf},
 	{Package: "internal/journal/journaltest", May: []string{"internal/journal"}, Remedy: keepLeaf},
 	{Package: "internal/store/storetest", May: []string{"internal/store"}, Remedy: keepLeaf},
+	{Package: "internal/tool/tooltest", May: []string{"internal/tool", "internal/policy"}, Remedy: keepLeaf},
 	{Package: "internal/leakcheck", May: []string{"internal/clock"}, NoRoot: true, Remedy: keepLeaf},
 	{Package: "internal/archtest", NoRoot: true, Remedy: keepLeaf},
 }

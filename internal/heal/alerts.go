@@ -7,6 +7,7 @@ import (
 
 	"autoheal.dev/autoheal"
 	"autoheal.dev/autoheal/internal/journal"
+	"autoheal.dev/autoheal/internal/policy"
 )
 
 // alertSpec is a message before it is queued; dedup makes it the same message when asked for twice.
@@ -47,8 +48,26 @@ func (c *Core) notifyFailure(i *incident) {
 	}
 	c.alert(i, alertSpec{
 		name: strings.ReplaceAll(string(i.Kind), "_", "-"), severity: autoheal.SeverityWarning, dedup: string(i.ID) + " failure",
-		text: fmt.Sprintf("%s: %s. Recovering %d of its workloads.", i.Subject, i.Cause, i.Open),
+		text: fmt.Sprintf("%s: %s. %s", i.Subject, strings.TrimSuffix(i.Cause, "."), c.intention(i)),
 	})
+}
+
+// intention says what is going to be done about an incident.
+func (c *Core) intention(i *incident) string {
+	if i.Subject.Kind == autoheal.RefNode {
+		return fmt.Sprintf("Recovering %d workloads of it.", i.Open)
+	}
+	for _, w := range i.Order {
+		switch rec := i.Recoveries[w]; rec.Rung {
+		case string(policy.StepPause):
+			return "It is paused."
+		case string(policy.StepGrowMemory):
+			return fmt.Sprintf("It is restarted with %d MiB.", rec.MemoryMB)
+		default:
+			return fmt.Sprintf("It is restarted in %s.", max(0, rec.NotBefore.Sub(c.now)).Round(100*time.Millisecond))
+		}
+	}
+	return ""
 }
 
 // alertHardware asks for the machine to be looked at.
@@ -172,7 +191,7 @@ func recommend(i *incident) []string {
 	var out []string
 	add := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
 	if i.Subject.Kind == autoheal.RefNode && i.Kind == autoheal.NodeOffline && i.Phase != autoheal.Cleared {
-		add("Investigate the hardware of %s (autoheal nodes show %s)", i.Subject.ID, i.Subject.ID)
+		add("Find out why %s went silent: power, network, agent, hardware (autoheal nodes show %s)", i.Subject.ID, i.Subject.ID)
 	}
 	for _, w := range i.Order {
 		rec := i.Recoveries[w]

@@ -3,6 +3,7 @@ package heal
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"strings"
 	"time"
 
@@ -11,10 +12,10 @@ import (
 
 // block stops everything: no durable intent, no action (behaviour G1). What the step decided is dropped; the core, whose
 // state is ahead of the journal now, only serves reads until it is rebuilt.
-func (e *Engine) block(_ context.Context, err error, ready Ready) {
+func (e *Engine) block(ctx context.Context, err error, ready Ready) {
 	now := e.opt.Clock.Now()
 	e.blocked = &autoheal.Held{Reason: autoheal.ReasonJournalUnwritable, Detail: err.Error(), Since: now, On: "disk"}
-	e.opt.Logger.Error("the journal cannot be written: nothing is done until it can", "err", err)
+	e.opt.Logger.LogAttrs(ctx, slog.LevelError, "the journal cannot be written: nothing is done until it can", slog.Any("err", err))
 	e.watch.stop()
 	if e.opt.Blocked != nil {
 		e.opt.Blocked(err)
@@ -59,12 +60,12 @@ func (e *Engine) tryAgain(ctx context.Context) {
 func (e *Engine) unblock(ctx context.Context) {
 	if err := e.restore(ctx); err != nil {
 		e.blocked.Until = time.Time{}
-		e.opt.Logger.Error("the journal was written again but does not replay", "err", err)
+		e.opt.Logger.LogAttrs(ctx, slog.LevelError, "the journal was written again but does not replay", slog.Any("err", err))
 		return
 	}
 	e.drainInputs()
 	e.blocked = nil
-	e.opt.Logger.Info("the journal can be written again: healing resumes")
+	e.opt.Logger.LogAttrs(ctx, slog.LevelInfo, "the journal can be written again: healing resumes")
 	if e.opt.Blocked != nil {
 		e.opt.Blocked(nil)
 	}

@@ -109,7 +109,7 @@ func (e *Engine) tick(ctx context.Context, in Input, timer clock.Timer) {
 	}
 	ready := e.core.Step(in)
 	for _, err := range ready.Errors {
-		e.opt.Logger.Error("refused an illegal transition", "err", err)
+		e.opt.Logger.LogAttrs(ctx, slog.LevelError, "refused an illegal transition", slog.Any("err", err))
 	}
 	if len(ready.Records) > 0 {
 		if err := e.opt.Store.Append(ctx, ready.Records); err != nil {
@@ -118,7 +118,7 @@ func (e *Engine) tick(ctx context.Context, in Input, timer clock.Timer) {
 			return
 		}
 	}
-	e.announce(ready)
+	e.announce(ctx, ready)
 	for _, a := range ready.Actions {
 		e.pool.submit(ctx, a)
 	}
@@ -196,7 +196,7 @@ func (e *Engine) answer(r autoheal.Reply) {
 }
 
 // announce tells subscribers and the log what was decided, in the words of the post-mortem.
-func (e *Engine) announce(ready Ready) {
+func (e *Engine) announce(ctx context.Context, ready Ready) {
 	for _, r := range ready.Records {
 		text := describe(r)
 		if text == "" {
@@ -207,7 +207,7 @@ func (e *Engine) announce(ready Ready) {
 			ch.Subject = i.Subject
 		}
 		e.changes.publish(ch)
-		e.opt.Logger.Info(text, "type", r.Type, "incident", r.Incident, "seq", r.Seq)
+		e.opt.Logger.LogAttrs(ctx, slog.LevelInfo, "decided", slog.String("what", text), slog.String("type", string(r.Type)), slog.String("incident", string(r.Incident)), slog.Uint64("seq", r.Seq))
 	}
 }
 
@@ -243,7 +243,7 @@ func (e *Engine) compact(ctx context.Context, records int) {
 		err = e.core.adopt(snap)
 	}
 	if err != nil {
-		e.opt.Logger.Error("could not compact the journal", "err", err)
+		e.opt.Logger.LogAttrs(ctx, slog.LevelError, "could not compact the journal", slog.Any("err", err))
 	}
 }
 

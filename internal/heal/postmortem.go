@@ -113,7 +113,7 @@ func recoveryTable(b *strings.Builder, i *incident) {
 	}
 	for _, rec := range all {
 		if rec.Overlap != nil {
-			fmt.Fprintf(b, "\nBoth copies of %s ran at once for %s.\n", rec.Workload, *rec.Overlap)
+			fmt.Fprintf(b, "\n%s: overlap of the old and the new copy %s.\n", rec.Workload, *rec.Overlap)
 		}
 		if rec.Proof == autoheal.ProofSelfStop {
 			fmt.Fprintf(b, "\n%s: the proof is a deadline that its shim enforces; a frozen kernel, a paused virtual machine or a stopped shim would not have obeyed it.\n", rec.Workload)

@@ -52,6 +52,7 @@ func (v *view) Policy() *policy.Policy                             { return v.po
 func (v *view) Node(id autoheal.NodeID) *autoheal.Node             { return v.nodes[id] }
 func (v *view) Workload(id autoheal.WorkloadID) *autoheal.Workload { return v.cur[id] }
 func (v *view) Gang(id autoheal.GangID) []*autoheal.Workload       { return v.sorted(v.gangs[id], byRank) }
+
 func (v *view) WorkloadsOn(id autoheal.NodeID) []*autoheal.Workload {
 	return v.sorted(v.onNode[id], byID)
 }
