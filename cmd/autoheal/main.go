@@ -1,4 +1,8 @@
 // Command autoheal heals GPU clusters: it detects failures, recovers from them, proves it, and writes the post-mortem.
+//
+// It owns the command line of what needs no running healer (up, node, shim, drill, config, journal) and nothing imports
+// it; the commands that talk to a healer come from internal/surface/cli. It never does the work itself: each command hands
+// over to the package that does.
 package main
 
 import (

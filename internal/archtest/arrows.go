@@ -126,7 +126,6 @@ var Arrows = []Arrow{
 	{Package: "internal/tool/tooltest", May: []string{"internal/policy", "internal/tool"}, Remedy: keepLeaf},
 	{Package: "internal/journal/journaltest", May: []string{"internal/journal"}, Remedy: keepLeaf},
 	{Package: "internal/store/storetest", May: []string{"internal/store"}, Remedy: keepLeaf},
-	{Package: "internal/tool/tooltest", May: []string{"internal/tool", "internal/policy"}, Remedy: keepLeaf},
 	{Package: "internal/leakcheck", May: []string{"internal/clock"}, NoRoot: true, Remedy: keepLeaf},
 	{Package: "internal/archtest", NoRoot: true, Remedy: keepLeaf},
 }
