@@ -195,7 +195,7 @@ func (u *up) openDriver(ctx context.Context) error {
 	u.driver = claw.New(claw.Options{
 		Operator: u.gateway.Operator(), DB: u.db, Clock: u.clock, Logger: u.logger, Epoch: u.epoch, BootID: bootID(),
 		ProbeInterval: pol.Node.ProbeInterval, ProbeTimeout: pol.Node.ProbeTimeout, SelfStop: selfStop,
-		Classify: classify(pol), Approve: u.approve, ClusterName: pol.Cluster.Name, NominationTTL: pol.Preemption.NominationTTL,
+		Classify: u.classify, Approve: u.approve, ClusterName: pol.Cluster.Name, NominationTTL: pol.Preemption.NominationTTL,
 	})
 	if err := u.driver.Start(ctx); err != nil {
 		return fmt.Errorf("start fleet driver: %w", err)
@@ -214,12 +214,12 @@ func (u *up) approve(name string, declared []string) bool {
 	return false
 }
 
-func classify(pol *policy.Policy) func(autoheal.Spec, autoheal.Settings) (autoheal.Class, string, autoheal.WorkloadKind, bool) {
-	return func(s autoheal.Spec, set autoheal.Settings) (autoheal.Class, string, autoheal.WorkloadKind, bool) {
-		class, rule := pol.Classify(policy.ClassInput{Labels: s.Labels, Name: s.Name, Priority: s.Priority, GangSize: set.GangSize})
-		kind := pol.Kind(class, set)
-		return class, rule, kind, policy.AtMostOnce(kind, set)
-	}
+// classify gives a workload its class by the configuration in force.
+func (u *up) classify(s autoheal.Spec, set autoheal.Settings) (autoheal.Class, string, autoheal.WorkloadKind, bool) {
+	pol := u.policy.Load()
+	class, rule := pol.Classify(policy.ClassInput{Labels: s.Labels, Name: s.Name, Priority: s.Priority, GangSize: set.GangSize})
+	kind := pol.Kind(class, set)
+	return class, rule, kind, policy.AtMostOnce(kind, set)
 }
 
 func (u *up) openEngine(ctx context.Context) error {

@@ -55,7 +55,7 @@ func (c *Core) notifyFailure(i *incident) {
 // intention says what is going to be done about an incident.
 func (c *Core) intention(i *incident) string {
 	if i.Subject.Kind == autoheal.RefNode {
-		return fmt.Sprintf("Recovering %d workloads of it.", i.Open)
+		return fmt.Sprintf("Workloads affected: %d.", i.Open)
 	}
 	for _, w := range i.Order {
 		switch rec := i.Recoveries[w]; rec.Rung {

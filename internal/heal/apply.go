@@ -78,7 +78,7 @@ func (d *durable) fold(r journal.Record) error {
 	case journal.StormBegan:
 		d.Storm = &storm{Incident: r.Incident, Since: r.At, Silent: p.Silent, Of: p.Of}
 	case journal.StormEnded:
-		d.foldStormEnded(p)
+		d.foldStormEnded(p, r.At)
 	case journal.Notice:
 	case journal.PauseSet, journal.PauseCleared, journal.VetoSet, journal.VetoCleared, journal.Command:
 		d.foldPerson(r)
@@ -111,13 +111,16 @@ func (d *durable) foldTransient(p journal.TransientSeen, at time.Time) {
 	d.Transients[key] = slices.DeleteFunc(append(d.Transients[key], at), func(t time.Time) bool { return at.Sub(t) > 24*time.Hour })
 }
 
-func (d *durable) foldStormEnded(p journal.StormEnded) {
+func (d *durable) foldStormEnded(p journal.StormEnded, at time.Time) {
 	if d.Storm == nil {
 		return
 	}
 	if p.By == stormReleased {
 		d.Storm.Released = true
 		return
+	}
+	if !d.Storm.Released {
+		d.StormOver = at
 	}
 	d.Storm = nil
 }

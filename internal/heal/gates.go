@@ -187,7 +187,7 @@ func gateObserver(c *Core, p *proposal) verdict {
 	if !p.silence || p.byPerson() {
 		return pass
 	}
-	if until := c.startedAt.Add(4 * c.pol.Node.ProbeInterval); c.now.Before(until) && c.newHere(p) {
+	if until := c.startedAt.Add(4 * c.pol.Node.ProbeInterval); c.now.Before(until) && !begunBefore(p, c.startedAt) {
 		return verdict{Reason: autoheal.ReasonSettling, Detail: "the healer started a moment ago and lets nodes answer first", Until: until}
 	}
 	s := c.d.Storm
@@ -217,12 +217,13 @@ func gateObserver(c *Core, p *proposal) verdict {
 // stormAutoRelease is how long a storm holds critical stateless workloads before they are moved slowly (behaviour D2).
 const stormAutoRelease = 10 * time.Minute
 
-// newHere reports whether the silence was found in this life; stored proof and unfinished actions go on at once.
-func (c *Core) newHere(p *proposal) bool {
-	if p.rec != nil && (!p.rec.SafeAt.IsZero() || p.rec.Step == autoheal.StepStarting) {
-		return false
+// begunBefore reports whether an incident was being acted upon at t already: stored proof and unfinished actions go on at
+// once, whatever has happened since.
+func begunBefore(p *proposal, t time.Time) bool {
+	if p.rec != nil && !p.rec.SafeAt.IsZero() && p.rec.StepAt.Before(t) {
+		return true
 	}
-	return p.i == nil || len(p.i.Actions) == 0
+	return p.i != nil && slices.ContainsFunc(p.i.Actions, func(a *action) bool { return a.IntentAt.Before(t) })
 }
 
 func gateSettle(c *Core, p *proposal) verdict {
@@ -279,22 +280,26 @@ func gateFence(c *Core, p *proposal) verdict {
 }
 
 func gateCooldown(c *Core, p *proposal) verdict {
-	if !p.silence || p.byPerson() || !c.newHere(p) {
+	if !p.silence || p.byPerson() {
 		return pass
 	}
-	if until := c.cooldownUntil(); c.now.Before(until) {
-		return verdict{Reason: autoheal.ReasonCooldown, Detail: "several nodes were recovered within 5 minutes; stragglers get time to answer", Until: until}
+	since, why := c.cooldown()
+	if until := since.Add(c.pol.Budgets.Cooldown); !since.IsZero() && c.now.Before(until) && !begunBefore(p, since) {
+		return verdict{Reason: autoheal.ReasonCooldown, Detail: why + "; stragglers get time to answer", Until: until}
 	}
 	return pass
 }
 
-// cooldownUntil is set once three nodes were recovered within five minutes (behaviour D5), or a storm ended by itself.
-func (c *Core) cooldownUntil() time.Time {
-	f := c.d.CooldownFrom
-	if n := len(f); n >= 3 && f[n-1].Sub(f[n-3]) <= 5*time.Minute {
-		return f[n-1].Add(c.pol.Budgets.Cooldown)
+// cooldown says since when stragglers are spared: three nodes were recovered within five minutes (behaviour D5), or a
+// storm ended because contact was back (D2).
+func (c *Core) cooldown() (since time.Time, why string) {
+	if f := c.d.CooldownFrom; len(f) >= 3 && f[len(f)-1].Sub(f[len(f)-3]) <= 5*time.Minute {
+		since, why = f[len(f)-1], "several nodes were recovered within 5 minutes"
 	}
-	return time.Time{}
+	if over := c.d.StormOver; over.After(since) {
+		since, why = over, "contact with many nodes came back a moment ago"
+	}
+	return since, why
 }
 
 // gateApproval asks how far the healer may go by itself (behaviour D6).

@@ -29,6 +29,7 @@ type durable struct {
 	Pauses       map[string]*pause                 `json:"pauses"` // "" = the kill switch, else a maintenance scope
 	Vetoes       map[string]*pause                 `json:"vetoes"` // by Ref.String
 	FenceWords   map[autoheal.NodeID]*fenceWord    `json:"fenceWords"`
+	StormOver    time.Time                         `json:"stormOver"` // when contact was last back after a storm
 	Storm        *storm                            `json:"storm"`
 	CooldownFrom []time.Time                       `json:"cooldownFrom"` // ends of the last recoveries (behaviour D5)
 	Alerts       []*alert                          `json:"alerts"`
