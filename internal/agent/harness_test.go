@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"autoheal.dev/autoheal"
+	"autoheal.dev/autoheal/internal/agent/cgroup"
 	"autoheal.dev/autoheal/internal/agent/shim"
 	"autoheal.dev/autoheal/internal/nodeproto"
 	"autoheal.dev/autoheal/internal/openclaw"
@@ -161,4 +162,19 @@ func (n *testNode) output(id string, attempt int) string {
 
 func invoke(command, params string) openclaw.InvokeRequest {
 	return openclaw.InvokeRequest{Command: command, Params: json.RawMessage(params)}
+}
+
+func dup(f *os.File) (int, error) { return unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 3) }
+
+// removeGroups removes what an agent leaves that ends with nothing running.
+func removeGroups(t *testing.T, opts Options) {
+	t.Helper()
+	host := cgroup.Detect()
+	for _, mount := range host.Mounts {
+		top := filepath.Join(mount, opts.CgroupPrefix)
+		_ = unix.Rmdir(filepath.Join(top, opts.Name)) // a throw-away cluster has done it itself
+		if err := unix.Rmdir(top); err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Error(err)
+		}
+	}
 }

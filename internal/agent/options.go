@@ -79,6 +79,9 @@ func (o Options) withDefaults() (Options, error) {
 	if o.PidsLimit == 0 {
 		o.PidsLimit = 16384
 	}
+	if o.Version == "" {
+		o.Version = "unversioned" // a gateway refuses a client that names none
+	}
 	if o.Labels == nil {
 		o.Labels = map[string]string{}
 	}
