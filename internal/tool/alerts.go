@@ -43,7 +43,7 @@ func alertCreate(ctx context.Context, env *Env, in AlertCreateIn) (AlertCreateOu
 	a := autoheal.Alert{Name: in.Name, Severity: autoheal.Severity(in.Severity), Message: in.Message, Labels: in.Labels, Source: env.Caller.Name}
 	r, err := env.command(ctx, autoheal.Command{Verb: autoheal.CmdAlert, Alert: &a})
 	if err != nil {
-		return AlertCreateOut{}, fmt.Errorf("raise alert %s: %w", short(in.Name), err)
+		return AlertCreateOut{}, err
 	}
 	out := AlertCreateOut{
 		Success: accepted(r), Message: messageOf(r, fmt.Sprintf("Alert %s raised", in.Name)), Outcome: outcomeOf(r),
@@ -136,7 +136,7 @@ func alertSilence(ctx context.Context, env *Env, in AlertSilenceIn) (AlertSilenc
 			Verb: autoheal.CmdSilence, Target: autoheal.Ref{Kind: refAlert, ID: a.ID}, Alert: &a, Until: env.Now().Add(d),
 		})
 		if err != nil {
-			return AlertSilenceOut{}, fmt.Errorf("silence alert %s: %w", a.ID, err)
+			return AlertSilenceOut{}, err
 		}
 		return AlertSilenceOut{
 			Success: accepted(r), AlertID: a.ID, SilencedFor: in.Duration, Outcome: outcomeOf(r),

@@ -3,6 +3,7 @@ package tool
 import (
 	"context"
 	"crypto/rand"
+	"fmt"
 	"iter"
 	"strings"
 	"time"
@@ -99,10 +100,12 @@ func (e *Env) newID() autoheal.ActionID {
 func (e *Env) command(ctx context.Context, c autoheal.Command) (autoheal.Reply, error) {
 	c.Actor, c.Role = e.Caller.Name, string(e.Caller.Role)
 	r, err := e.Healer.Command(ctx, c)
-	if err != nil {
-		return r, err
-	}
-	if r.Err != nil {
+	switch {
+	case err != nil:
+		return r, fmt.Errorf("%s: %w", c.Verb, err)
+	case r.Err != nil && r.Err.Op == "" && r.Err.Kind != autoheal.ErrNotFound && !c.Target.IsZero():
+		return r, fmt.Errorf("%s %s: %w", c.Verb, c.Target.ID, r.Err)
+	case r.Err != nil: // it says itself what was tried
 		return r, r.Err
 	}
 	return r, nil

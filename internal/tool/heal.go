@@ -79,7 +79,7 @@ func healRun(ctx context.Context, env *Env, in HealRunIn) (HealRunOut, error) {
 	}
 	r, err := env.command(ctx, autoheal.Command{Verb: autoheal.CmdExamine})
 	if err != nil {
-		return HealRunOut{}, fmt.Errorf("examine the cluster: %w", err)
+		return HealRunOut{}, err
 	}
 	for _, id := range r.Touched {
 		run.watch(id)
@@ -108,7 +108,7 @@ func healPlan(ctx context.Context, env *Env, _ None) (HealRunOut, error) {
 	}
 	r, err := env.command(ctx, autoheal.Command{Verb: autoheal.CmdPlan, DryRun: true})
 	if err != nil {
-		return HealRunOut{}, fmt.Errorf("plan: %w", err)
+		return HealRunOut{}, err
 	}
 	held := 0
 	for _, p := range r.Plan {

@@ -70,7 +70,7 @@ func (h *healing) alert(ctx context.Context, always bool) error {
 	nodes, workloads := len(h.out.NodesCordoned), len(h.out.WorkloadsMigrated)+len(h.out.WorkloadsRestarted)
 	always = always || h.env.Policy().Alerts.AlwaysAlert
 	if nodes == 0 && workloads == 0 && !always {
-		h.step(6, "alert_create", "nothing was done, so no alert")
+		h.step(6, "alert_create", "nothing cordoned and nothing restarted, so no alert")
 		return nil
 	}
 	created, err := alertCreate(ctx, h.env, AlertCreateIn{

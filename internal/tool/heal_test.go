@@ -193,7 +193,7 @@ func TestDrainWaits(t *testing.T) {
 		}()
 		began := time.Now()
 		out := mustCall[tool.NodeDrainOut](t, w, "node_drain", `{"nodeId":"n1","gracePeriodSeconds":5,"force":true}`)
-		if time.Since(began) != 7*time.Second || out.MigratedWorkloads != 1 || out.Remaining != 0 || out.Message != "Node n1 drained: 1 workloads moved" {
+		if time.Since(began) != 7*time.Second || out.MigratedWorkloads != 1 || out.Remaining != 0 || out.Message != "Node n1 drained: 1 workload moved" {
 			t.Errorf("after %s: %+v", time.Since(began), out)
 		}
 		c := w.Commands()[0]

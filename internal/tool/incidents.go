@@ -132,7 +132,7 @@ func incidentRelease(ctx context.Context, env *Env, in IncidentEndIn) (Changed, 
 func ask(ctx context.Context, env *Env, c autoheal.Command, target, done string) (Changed, error) {
 	r, err := env.command(ctx, c)
 	if err != nil {
-		return Changed{}, err // the engine's refusals are whole sentences
+		return Changed{}, err
 	}
 	return changed(r, target, done), nil
 }

@@ -37,7 +37,7 @@ func changeNode(ctx context.Context, env *Env, in NodeMarkIn, verb autoheal.Verb
 	}
 	r, err := env.command(ctx, autoheal.Command{Verb: autoheal.CommandVerb(verb), Target: n.Ref(), Reason: in.Reason})
 	if err != nil {
-		return NodeChanged{}, fmt.Errorf("%s %s: %w", verb, n.ID, err)
+		return NodeChanged{}, err
 	}
 	return NodeChanged{Success: accepted(r), NodeID: n.ID, Message: messageOf(r, fmt.Sprintf(done, n.ID)), Outcome: outcomeOf(r)}, nil
 }
@@ -75,7 +75,7 @@ func nodeDrain(ctx context.Context, env *Env, in NodeDrainIn) (NodeDrainOut, err
 		Params: autoheal.ActionParams{Grace: time.Duration(in.Grace) * time.Second, Force: in.Force},
 	})
 	if err != nil {
-		return NodeDrainOut{}, fmt.Errorf("drain %s: %w", n.ID, err)
+		return NodeDrainOut{}, err
 	}
 	out := NodeDrainOut{Success: accepted(r), NodeID: n.ID, Remaining: len(before), Outcome: outcomeOf(r)}
 	if r.Held != nil {
@@ -91,7 +91,7 @@ func nodeDrain(ctx context.Context, env *Env, in NodeDrainIn) (NodeDrainOut, err
 		return out, err
 	}
 	out.MigratedWorkloads = max(0, len(before)-out.Remaining)
-	out.Message = fmt.Sprintf("Node %s drained: %d workloads moved", n.ID, out.MigratedWorkloads)
+	out.Message = fmt.Sprintf("Node %s drained: %s moved", n.ID, things(out.MigratedWorkloads, "workload"))
 	if out.Remaining > 0 {
 		out.Message = fmt.Sprintf("Node %s is draining: %d of %d workloads have left", n.ID, out.MigratedWorkloads, len(before))
 	}

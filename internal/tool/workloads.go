@@ -43,7 +43,7 @@ type WorkloadItem struct {
 	Restarts   int                   `json:"restarts" jsonschema:"crashes counted against it"`
 	Paused     *autoheal.Mark        `json:"paused"`
 	Incident   *autoheal.IncidentID  `json:"incident"`
-	Detail     string                `json:"detail,omitempty" jsonschema:"why it is pending or could not start; may quote the workload"`
+	Detail     string                `json:"detail,omitempty" jsonschema:"why it is not running; may quote the workload"`
 	Simulated  bool                  `json:"simulated" jsonschema:"some of the GPUs it uses are made up"`
 }
 
@@ -96,8 +96,16 @@ func workloadItem(w autoheal.WorkloadView, simulated map[autoheal.GPUID]bool) Wo
 	return WorkloadItem{
 		ID: w.ID, Name: w.Name, State: w.State, GPUs: w.Request.GPUs, NodeID: w.Node, CreatedAt: w.SubmittedAt, StartedAt: w.StartedAt,
 		Class: w.Class, ClassRule: w.ClassRule, Kind: w.Kind, AtMostOnce: w.AtMostOnce, Attempt: w.Attempt, Restarts: w.CrashCount,
-		Paused: w.Paused, Incident: w.Incident, Detail: w.Detail, Simulated: usesAny(w.GPUs, simulated),
+		Paused: w.Paused, Incident: w.Incident, Detail: detailOf(w), Simulated: usesAny(w.GPUs, simulated),
 	}
+}
+
+// detailOf says in one line why a workload is not running.
+func detailOf(w autoheal.WorkloadView) string {
+	if w.Detail == "" && w.State == autoheal.Failed && w.Exit != nil {
+		return exitText(*w.Exit)
+	}
+	return w.Detail
 }
 
 func usesAny(gpus []autoheal.GPUID, set map[autoheal.GPUID]bool) bool {

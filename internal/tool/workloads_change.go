@@ -63,7 +63,7 @@ func markWorkload(ctx context.Context, env *Env, in WorkloadMarkIn, verb autohea
 func changeWorkload(ctx context.Context, env *Env, w autoheal.WorkloadView, c autoheal.Command, done string) (WorkloadChanged, error) {
 	r, err := env.command(ctx, c)
 	if err != nil {
-		return WorkloadChanged{}, fmt.Errorf("%s %s: %w", c.Verb, w.ID, err)
+		return WorkloadChanged{}, err
 	}
 	return WorkloadChanged{
 		Success: accepted(r), WorkloadID: w.ID, Message: messageOf(r, fmt.Sprintf(done, w.ID)), Outcome: outcomeOf(r),
@@ -95,7 +95,7 @@ func workloadScale(ctx context.Context, env *Env, in WorkloadScaleIn) (WorkloadS
 		Verb: autoheal.CommandVerb(autoheal.Scale), Target: w.Ref(), Params: autoheal.ActionParams{Replicas: in.Replicas},
 	})
 	if err != nil {
-		return WorkloadScaleOut{}, fmt.Errorf("scale %s: %w", w.ID, err)
+		return WorkloadScaleOut{}, err
 	}
 	out := WorkloadScaleOut{
 		Success: accepted(r), WorkloadID: w.ID, PreviousReplicas: w.Replicas, NewReplicas: in.Replicas, Outcome: outcomeOf(r),

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"fmt"
 	"strings"
 	"time"
 
@@ -41,8 +42,16 @@ func renderWorkloadLogs(p *page, v tool.WorkloadLogsOut) {
 		p.line("No log lines.")
 	}
 	for _, l := range v.Logs {
-		p.line("%s %-5s %s", l.Timestamp.UTC().Format(time.RFC3339), l.Level, l.Message)
+		p.line("%s %s%s", l.Timestamp.UTC().Format(time.RFC3339), levelText(l.Level), l.Message)
 	}
+}
+
+// levelText pads a level; a line without one has none made up for it.
+func levelText(level string) string {
+	if level == "" {
+		return ""
+	}
+	return fmt.Sprintf("%-5s ", level)
 }
 
 func renderLogs(p *page, v tool.LogsSearchOut) {
@@ -54,6 +63,6 @@ func renderLogs(p *page, v tool.LogsSearchOut) {
 		if l.WorkloadID != "" {
 			from = strings.TrimPrefix(from+" ", " ") + string(l.WorkloadID)
 		}
-		p.line("%s %-5s %s [%s] %s", l.Timestamp.UTC().Format(time.RFC3339), l.Level, from, l.Source, l.Message)
+		p.line("%s %s%s [%s] %s", l.Timestamp.UTC().Format(time.RFC3339), levelText(l.Level), from, l.Source, l.Message)
 	}
 }

@@ -2,10 +2,12 @@ package cli
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
 
+	"autoheal.dev/autoheal/internal/surface/client"
 	"autoheal.dev/autoheal/internal/tool"
 	"github.com/spf13/cobra"
 )
@@ -114,7 +116,9 @@ func (s *session) submitFile(name string) error {
 	for i, d := range docs {
 		raw, err := s.raw("workload_submit", d.raw)
 		if err != nil {
-			err = fmt.Errorf("%s: %w", d.at, err)
+			if _, refused := errors.AsType[*client.Error](err); refused { // and not, say, that nobody listens
+				err = fmt.Errorf("%s: %w", d.at, err)
+			}
 			if i > 0 {
 				err = fmt.Errorf("%w (the %d before it were submitted)", err, i)
 			}
