@@ -41,7 +41,8 @@ type Engine struct {
 	watch    *watcher
 	changes  *hub
 	waiting  map[string]chan<- autoheal.Reply // by command ID
-	asked    time.Time                        // when the loop meant to wake
+	looked   time.Time                        // when the loop last took its input
+	asked    time.Time                        // when it meant to do so again
 	blocked  *autoheal.Held
 	written  int // records since the last snapshot
 }
@@ -86,7 +87,8 @@ func (e *Engine) Run(ctx context.Context) error {
 	defer func() { e.watch.stop() }()
 	timer := e.opt.Clock.NewTimer(0)
 	defer timer.Stop()
-	e.asked = e.opt.Clock.Now()
+	e.looked = e.opt.Clock.Now()
+	e.asked = e.looked
 	for {
 		in, err := e.observe(ctx, timer)
 		switch {
@@ -150,10 +152,8 @@ func (e *Engine) observe(ctx context.Context, timer clock.Timer) (Input, error) 
 		return in, nil
 	}
 	e.more(&in)
-	in.Now = e.opt.Clock.Now()
-	if late := in.Now.Sub(e.asked); late > 0 {
-		in.Late = late
-	}
+	e.looked = e.opt.Clock.Now()
+	in.Now, in.Late = e.looked, max(e.looked.Sub(e.asked), 0)
 	return in, nil
 }
 
@@ -178,13 +178,13 @@ func (e *Engine) take(in *Input, req request) {
 	in.Commands = append(in.Commands, req.cmd)
 }
 
+// sleep sets the time of the next look. It counts from the last one, so that a commit which took long is lateness too.
 func (e *Engine) sleep(timer clock.Timer, wake time.Time) {
-	now := e.opt.Clock.Now()
-	e.asked = now.Add(heartbeat)
+	e.asked = e.looked.Add(heartbeat)
 	if !wake.IsZero() && wake.Before(e.asked) {
 		e.asked = wake
 	}
-	timer.Reset(max(e.asked.Sub(now), 0))
+	timer.Reset(max(e.asked.Sub(e.opt.Clock.Now()), 0))
 }
 
 // answer gives a reply to whoever waits for it.
