@@ -12,17 +12,13 @@ import (
 
 // block stops everything: no durable intent, no action (behaviour G1). What the step decided is dropped; the core, whose
 // state is ahead of the journal now, only serves reads until it is rebuilt.
-func (e *Engine) block(ctx context.Context, err error, ready Ready) {
+func (e *Engine) block(ctx context.Context, err error) {
 	now := e.opt.Clock.Now()
 	e.blocked = &autoheal.Held{Reason: autoheal.ReasonJournalUnwritable, Detail: err.Error(), Since: now, On: "disk"}
 	e.opt.Logger.LogAttrs(ctx, slog.LevelError, "the journal cannot be written: nothing is done until it can", slog.Any("err", err))
 	e.watch.stop()
 	if e.opt.Blocked != nil {
 		e.opt.Blocked(err)
-	}
-	for _, r := range ready.Replies {
-		r.Err = e.unavailable()
-		e.answer(r)
 	}
 	for id := range e.waiting {
 		e.answer(autoheal.Reply{Command: id, Err: e.unavailable()})

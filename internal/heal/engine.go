@@ -114,8 +114,9 @@ func (e *Engine) tick(ctx context.Context, in Input, timer clock.Timer) {
 		e.opt.Logger.LogAttrs(ctx, slog.LevelError, "refused an illegal transition", slog.Any("err", err))
 	}
 	if len(ready.Records) > 0 {
-		if err := e.opt.Store.Append(ctx, ready.Records); err != nil {
-			e.block(ctx, err, ready)
+		// A commit that has begun is not given up because the engine is asked to stop: that would look like a sick disk.
+		if err := e.opt.Store.Append(context.WithoutCancel(ctx), ready.Records); err != nil {
+			e.block(ctx, err)
 			e.sleep(timer, e.opt.Clock.Now().Add(blockedRetry))
 			return
 		}
@@ -237,7 +238,7 @@ func (e *Engine) compact(ctx context.Context, records int) {
 	keep := e.core.now.Add(-e.core.pol.State.IncidentsKeep)
 	snap, err := e.core.snapshot(keep)
 	if err == nil {
-		err = e.opt.Store.Compact(ctx, snap, keep)
+		err = e.opt.Store.Compact(context.WithoutCancel(ctx), snap, keep)
 	}
 	if err == nil {
 		err = e.core.adopt(snap)
