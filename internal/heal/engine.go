@@ -40,9 +40,9 @@ type Engine struct {
 	pool     *pool
 	watch    *watcher
 	changes  *hub
-	waiting  map[string]chan<- autoheal.Reply // by command ID
-	looked   time.Time                        // when the loop last took its input
-	asked    time.Time                        // when it meant to do so again
+	waiting  map[string][]chan<- autoheal.Reply // by command ID
+	looked   time.Time                          // when the loop last took its input
+	asked    time.Time                          // when it meant to do so again
 	blocked  *autoheal.Held
 	written  int // records since the last snapshot
 }
@@ -67,7 +67,7 @@ func New(opt Options) *Engine {
 	e := &Engine{
 		opt: opt, events: make(chan autoheal.Event, 4096), results: make(chan autoheal.Result, 1024), commands: make(chan request, 64),
 		queries: make(chan func(*Core)), policies: make(chan PolicyChange), failed: make(chan error, 1), done: make(chan struct{}),
-		waiting: map[string]chan<- autoheal.Reply{}, changes: newHub(),
+		waiting: map[string][]chan<- autoheal.Reply{}, changes: newHub(),
 	}
 	e.pool = newPool(opt.Cluster, opt.Clock, e.results)
 	return e
@@ -174,9 +174,13 @@ func (e *Engine) more(in *Input) {
 	}
 }
 
+// take takes in a command. The same ID again, while the first one has no answer yet, is one command with one answer.
 func (e *Engine) take(in *Input, req request) {
-	e.waiting[req.cmd.ID] = req.reply
-	in.Commands = append(in.Commands, req.cmd)
+	asked := e.waiting[req.cmd.ID]
+	e.waiting[req.cmd.ID] = append(asked, req.reply)
+	if len(asked) == 0 {
+		in.Commands = append(in.Commands, req.cmd)
+	}
 }
 
 // sleep sets the time of the next look. It counts from the last one, so that a commit which took long is lateness too.
@@ -188,12 +192,12 @@ func (e *Engine) sleep(timer clock.Timer, wake time.Time) {
 	timer.Reset(max(e.asked.Sub(e.opt.Clock.Now()), 0))
 }
 
-// answer gives a reply to whoever waits for it.
+// answer gives a reply to all who wait for it. Who gave up meanwhile has left a channel that nobody reads.
 func (e *Engine) answer(r autoheal.Reply) {
-	if ch, ok := e.waiting[r.Command]; ok {
-		delete(e.waiting, r.Command)
-		ch <- r // buffered, one reply a command
+	for _, ch := range e.waiting[r.Command] {
+		ch <- r // buffered, one reply a caller
 	}
+	delete(e.waiting, r.Command)
 }
 
 // announce tells subscribers and the log what was decided, in the words of the post-mortem.
