@@ -36,6 +36,8 @@ func (e *Engine) refuse(in Input) {
 	}
 }
 
+const writableAgain = "; it can be written again, healing resumes at "
+
 // tryAgain writes to the journal until it holds for a while, then rebuilds the core from it and observes anew.
 func (e *Engine) tryAgain(ctx context.Context) {
 	now := e.opt.Clock.Now()
@@ -50,7 +52,8 @@ func (e *Engine) tryAgain(ctx context.Context) {
 		return
 	}
 	e.blocked.Until = now.Add(blockedDwell)
-	e.blocked.Detail = strings.TrimSuffix(e.blocked.Detail, ".") + "; it can be written again, healing resumes at " + e.blocked.Until.UTC().Format(time.TimeOnly)
+	why, _, _ := strings.Cut(e.blocked.Detail, writableAgain)
+	e.blocked.Detail = why + writableAgain + e.blocked.Until.UTC().Format(time.TimeOnly)
 }
 
 func (e *Engine) unblock(ctx context.Context) {

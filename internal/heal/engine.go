@@ -146,6 +146,7 @@ func (e *Engine) observe(ctx context.Context, timer clock.Timer) (Input, error) 
 		q(e.core)
 	case p := <-e.policies:
 		in.Policy = &p
+		e.opt.Policy, e.opt.Life.ConfigHash = p.Policy, p.Hash // of the next core, when the journal fails
 	case err := <-e.failed:
 		return in, fmt.Errorf("watch cluster: %w", err)
 	case <-timer.C():
