@@ -44,8 +44,8 @@ func (w *watcher) stop() {
 	w.wg.Wait()
 }
 
-// hub hands changes to subscribers. A subscriber that does not keep up loses changes and is told so by a gap in Seq and a
-// change of type "lost"; it never delays the engine.
+// hub hands changes to subscribers. A subscriber that does not keep up loses changes and is told so, by a change of type
+// "lost" in their place; it never delays the engine.
 type hub struct {
 	mu     sync.Mutex // guards what follows
 	subs   map[*subscriber]bool
@@ -55,7 +55,7 @@ type hub struct {
 
 type subscriber struct {
 	ch   chan autoheal.Change
-	lost bool
+	lost bool // the channel was full: nothing more is put into it until the subscriber was told
 }
 
 const hubBuffer = 1024
@@ -68,11 +68,7 @@ func (h *hub) publish(c autoheal.Change) {
 	h.seq = c.Seq
 	for s := range h.subs {
 		if s.lost {
-			if len(s.ch) > 0 {
-				continue
-			}
-			s.ch <- autoheal.Change{Seq: c.Seq, At: c.At, Type: autoheal.ChangeLost, Text: "changes were dropped because they were not read in time: list again"}
-			s.lost = false
+			continue
 		}
 		select {
 		case s.ch <- c:
@@ -92,19 +88,15 @@ func (h *hub) close() {
 	}
 }
 
+// subscribe yields what is published from the moment that the range begins.
 func (h *hub) subscribe(ctx context.Context) iter.Seq2[autoheal.Change, error] {
-	s := &subscriber{ch: make(chan autoheal.Change, hubBuffer)}
-	h.mu.Lock()
-	s.ch <- autoheal.Change{Seq: h.seq, Type: autoheal.ChangeSubscribed, Text: "from here on nothing is missed"}
-	if h.closed {
-		close(s.ch)
-	} else {
-		h.subs[s] = true
-	}
-	h.mu.Unlock()
 	return func(yield func(autoheal.Change, error) bool) {
-		defer h.unsubscribe(s)
+		s := h.join()
+		defer h.leave(s)
 		for {
+			if lost, ok := h.caughtUp(s); ok && !yield(lost, nil) {
+				return
+			}
 			select {
 			case c, ok := <-s.ch:
 				if !ok || !yield(c, nil) {
@@ -117,7 +109,31 @@ func (h *hub) subscribe(ctx context.Context) iter.Seq2[autoheal.Change, error] {
 	}
 }
 
-func (h *hub) unsubscribe(s *subscriber) {
+func (h *hub) join() *subscriber {
+	s := &subscriber{ch: make(chan autoheal.Change, hubBuffer)}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s.ch <- autoheal.Change{Seq: h.seq, Type: autoheal.ChangeSubscribed, Text: "from here on nothing is missed"}
+	if h.closed {
+		close(s.ch)
+	} else {
+		h.subs[s] = true
+	}
+	return s
+}
+
+// caughtUp returns what to tell a subscriber that lost changes and has now read all that came before them.
+func (h *hub) caughtUp(s *subscriber) (autoheal.Change, bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !s.lost || len(s.ch) > 0 {
+		return autoheal.Change{}, false
+	}
+	s.lost = false
+	return autoheal.Change{Seq: h.seq, Type: autoheal.ChangeLost, Text: "changes were dropped because they were not read in time: list again"}, true
+}
+
+func (h *hub) leave(s *subscriber) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	delete(h.subs, s)
