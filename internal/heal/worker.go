@@ -77,7 +77,11 @@ func (p *pool) do(ctx context.Context, a autoheal.Action) {
 		return // the engine stops: the intent stays without a result and is unknown to the next life
 	}
 	defer func() { <-slot }()
-	left := max(a.Deadline.Sub(p.clock.Now()), time.Millisecond)
+	left := a.Deadline.Sub(p.clock.Now())
+	if left <= 0 { // it waited for so long that what it rests on is old: decide anew
+		p.report(ctx, refused(a, autoheal.ErrTimeout, "its deadline passed while it waited for its turn", p.clock.Now()))
+		return
+	}
 	call, cancel := context.WithTimeout(ctx, left)
 	defer cancel()
 	r := p.act.Do(call, a)
