@@ -26,14 +26,14 @@ const patience = 60 * time.Second
 // testNode is an agent without a gateway: tests call its commands.
 type testNode struct {
 	*Agent
-	t      *testing.T
+	t      testing.TB
 	opts   Options
 	lock   *os.File
 	cancel context.CancelCauseFunc
 	prefix string
 }
 
-func testOptions(t *testing.T) Options {
+func testOptions(t testing.TB) Options {
 	t.Helper()
 	exe, err := os.Executable()
 	if err != nil {
@@ -48,7 +48,7 @@ func testOptions(t *testing.T) Options {
 }
 
 // startNode starts an agent on the options' folder; it and all it started end with the test.
-func startNode(t *testing.T, opts Options) *testNode {
+func startNode(t testing.TB, opts Options) *testNode {
 	t.Helper()
 	opts, err := opts.withDefaults()
 	if err != nil {
@@ -177,4 +177,9 @@ func removeGroups(t *testing.T, opts Options) {
 			t.Error(err)
 		}
 	}
+}
+
+func benchNode(b *testing.B) *testNode {
+	b.Helper()
+	return startNode(b, testOptions(b))
 }

@@ -105,6 +105,7 @@ func workload(args []string) int {
 				return 6
 			}
 		}
+	case "true":
 	case "sit":
 		select {}
 	case "hold": // uses 128 MiB and stays

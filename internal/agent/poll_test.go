@@ -18,7 +18,7 @@ import (
 )
 
 // bareAgent has no folder, no shims and virtual time.
-func bareAgent(t *testing.T) *Agent {
+func bareAgent(t testing.TB) *Agent {
 	t.Helper()
 	begin := time.Now()
 	return &Agent{

@@ -16,7 +16,7 @@ import (
 	"autoheal.dev/autoheal/internal/nodeproto"
 )
 
-func TestProcessRunsAndIsReported(t *testing.T) {
+func TestRealProcessRunsAndIsReported(t *testing.T) {
 	n := startNode(t, testOptions(t))
 	req := n.request("env", 1, "env")
 	req.GPUs = []autoheal.GPUID{n.node.GPUs[1].UUID}
@@ -41,7 +41,7 @@ func TestProcessRunsAndIsReported(t *testing.T) {
 	}
 }
 
-func TestStop(t *testing.T) {
+func TestRealStop(t *testing.T) {
 	n := startNode(t, testOptions(t))
 	for _, tc := range []struct {
 		name, program string
@@ -62,7 +62,7 @@ func TestStop(t *testing.T) {
 	}
 }
 
-func TestExits(t *testing.T) {
+func TestRealExits(t *testing.T) {
 	plain := filepath.Join(t.TempDir(), "plain")
 	if err := os.WriteFile(plain, nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -92,7 +92,7 @@ func TestExits(t *testing.T) {
 	}
 }
 
-func TestKernelOOM(t *testing.T) {
+func TestRealKernelOOM(t *testing.T) {
 	opts := testOptions(t)
 	opts.MemoryMB = 96
 	n := startNode(t, opts)
@@ -114,7 +114,7 @@ func TestKernelOOM(t *testing.T) {
 	}
 }
 
-func TestMeasuredLimit(t *testing.T) {
+func TestRealMeasuredLimit(t *testing.T) {
 	opts := testOptions(t)
 	opts.CgroupPrefix = "none"
 	n := startNode(t, opts)
@@ -133,8 +133,8 @@ func TestMeasuredLimit(t *testing.T) {
 	n.waitFor("stubborn", 1, exited)
 }
 
-// TestNothingIsLeftBehind covers programs that leave children in another session, with and without control groups.
-func TestNothingIsLeftBehind(t *testing.T) {
+// TestRealNothingIsLeftBehind covers programs that leave children in another session, with and without control groups.
+func TestRealNothingIsLeftBehind(t *testing.T) {
 	for _, prefix := range []string{"", "none"} {
 		t.Run("prefix="+prefix, func(t *testing.T) {
 			opts := testOptions(t)
@@ -166,7 +166,7 @@ func TestNothingIsLeftBehind(t *testing.T) {
 	}
 }
 
-func TestForkBombIsBounded(t *testing.T) {
+func TestRealForkBombIsBounded(t *testing.T) {
 	opts := testOptions(t)
 	opts.PidsLimit = 100
 	n := startNode(t, opts)
@@ -181,7 +181,7 @@ func TestForkBombIsBounded(t *testing.T) {
 	}
 }
 
-func TestFloodIsBoundedAndCounted(t *testing.T) {
+func TestRealFloodIsBoundedAndCounted(t *testing.T) {
 	opts := testOptions(t)
 	opts.LogBytes, opts.LogRate = 64<<10, 1<<20
 	n := startNode(t, opts)
@@ -208,7 +208,7 @@ func TestFloodIsBoundedAndCounted(t *testing.T) {
 	}
 }
 
-func TestGarbageBecomesText(t *testing.T) {
+func TestRealGarbageBecomesText(t *testing.T) {
 	n := startNode(t, testOptions(t))
 	n.start(n.request("garbage", 1, "garbage"))
 	if s := n.waitFor("garbage", 1, exited); s.Exit.Code != 0 {
@@ -225,7 +225,7 @@ func TestGarbageBecomesText(t *testing.T) {
 	}
 }
 
-func TestClosedPipesEndNothing(t *testing.T) {
+func TestRealClosedPipesEndNothing(t *testing.T) {
 	n := startNode(t, testOptions(t))
 	n.startReady(n.request("mute", 1, "mute"))
 	n.stop("mute", 1, nodeproto.StopRequest{GraceMS: 60_000})

@@ -161,8 +161,11 @@ func (c *chunked) Read(p []byte) (int, error) {
 		return 0, io.EOF
 	}
 	if c.left == 0 {
-		if err := c.next(); err != nil || c.done {
-			return 0, errors.Join(err, doneEOF(c.done))
+		if err := c.next(); err != nil {
+			return 0, err
+		}
+		if c.done {
+			return 0, io.EOF // bare: readers compare it
 		}
 	}
 	n, err := c.r.Read(p[:min(int64(len(p)), c.left)])
@@ -171,13 +174,6 @@ func (c *chunked) Read(p []byte) (int, error) {
 		_, err = c.r.Discard(2) // the line end after each chunk
 	}
 	return n, err
-}
-
-func doneEOF(done bool) error {
-	if done {
-		return io.EOF
-	}
-	return nil
 }
 
 func (c *chunked) next() error {

@@ -24,9 +24,9 @@ func rssAnonKB(t *testing.T, pid int) int64 {
 	return 0
 }
 
-// TestShimStaysSmall measures a shim after it has worked: a rotated log, a hundred status requests. This test binary is
+// TestRealShimStaysSmall measures a shim after it has worked: a rotated log, a hundred status requests. This test binary is
 // larger than the shim's own needs, as the real one is.
-func TestShimStaysSmall(t *testing.T) {
+func TestRealShimStaysSmall(t *testing.T) {
 	opts := testOptions(t)
 	opts.LogBytes, opts.LogRate = 256<<10, 4<<20
 	n := startNode(t, opts)

@@ -14,8 +14,8 @@ import (
 	"autoheal.dev/autoheal/internal/nodeproto"
 )
 
-// TestAdoption restarts the agent under running, ended and forgotten attempts.
-func TestAdoption(t *testing.T) {
+// TestRealAdoption restarts the agent under running, ended and forgotten attempts.
+func TestRealAdoption(t *testing.T) {
 	opts := testOptions(t)
 	n := startNode(t, opts)
 	n.startReady(n.request("stays", 1, "idle"))
@@ -65,7 +65,7 @@ func TestAdoption(t *testing.T) {
 	}
 }
 
-func TestNothingIsAdoptedAfterReboot(t *testing.T) {
+func TestRealNothingIsAdoptedAfterReboot(t *testing.T) {
 	opts := testOptions(t)
 	n := startNode(t, opts)
 	n.start(n.request("ended", 1, "fail"))
@@ -93,7 +93,7 @@ func TestNothingIsAdoptedAfterReboot(t *testing.T) {
 	}
 }
 
-func TestSecondAgentIsRefused(t *testing.T) {
+func TestRealSecondAgentIsRefused(t *testing.T) {
 	opts := testOptions(t)
 	startNode(t, opts)
 	opts, err := opts.withDefaults()
@@ -117,7 +117,7 @@ func (n *testNode) contact(d time.Duration) {
 	}
 }
 
-func TestSelfStop(t *testing.T) {
+func TestRealSelfStop(t *testing.T) {
 	n := startNode(t, testOptions(t))
 	once := n.request("once", 1, "stubborn")
 	once.AtMostOnce = true
@@ -139,7 +139,7 @@ func TestSelfStop(t *testing.T) {
 	again.waitFor("twice", 1, running)
 }
 
-func TestSelfStopIsSwitchedByPolls(t *testing.T) {
+func TestRealSelfStopIsSwitchedByPolls(t *testing.T) {
 	n := startNode(t, testOptions(t))
 	n.contact(0)
 	req := n.request("once", 1, "idle")
@@ -160,7 +160,7 @@ func TestSelfStopIsSwitchedByPolls(t *testing.T) {
 	n.waitFor("once", 1, running)
 }
 
-func TestLateStartRunsNothing(t *testing.T) {
+func TestRealLateStartRunsNothing(t *testing.T) {
 	n := startNode(t, testOptions(t))
 	n.contact(time.Hour)
 	req := n.request("late", 1, "idle")
@@ -185,7 +185,7 @@ func TestLateStartRunsNothing(t *testing.T) {
 	}
 }
 
-func TestGPUsAreNeverDoubleBooked(t *testing.T) {
+func TestRealGPUsAreNeverDoubleBooked(t *testing.T) {
 	n := startNode(t, testOptions(t))
 	id := n.node.GPUs[0].UUID
 	first := n.request("first", 1, "idle")
@@ -206,7 +206,7 @@ func TestGPUsAreNeverDoubleBooked(t *testing.T) {
 	n.startReady(second)
 }
 
-func TestStartRefuses(t *testing.T) {
+func TestRealStartRefuses(t *testing.T) {
 	n := startNode(t, testOptions(t))
 	for name, change := range map[string]func(*nodeproto.StartRequest){
 		"path":      func(r *nodeproto.StartRequest) { r.Workload = "../x" },
@@ -228,8 +228,8 @@ func TestStartRefuses(t *testing.T) {
 	}
 }
 
-// TestHungShimIsKilled stops the shim itself, as a debugger or a fault might.
-func TestHungShimIsKilled(t *testing.T) {
+// TestRealHungShimIsKilled stops the shim itself, as a debugger or a fault might.
+func TestRealHungShimIsKilled(t *testing.T) {
 	opts := testOptions(t)
 	opts.Clock = hurried{}
 	n := startNode(t, opts)

@@ -27,7 +27,7 @@ func writeToken(t *testing.T, mode os.FileMode) string {
 	return path
 }
 
-func TestTokenFile(t *testing.T) {
+func TestRealTokenFile(t *testing.T) {
 	if token, err := readToken(writeToken(t, 0o600)); err != nil || token != "s3cret" {
 		t.Errorf("%q, %v", token, err)
 	}
@@ -162,8 +162,8 @@ func (c *cluster) awaitState(id string, state nodeproto.AttemptState) nodeproto.
 	return nodeproto.AttemptStatus{}
 }
 
-// TestAgentOverGateway is the whole way: join, list, start, be restarted, go on, stop, forget.
-func TestAgentOverGateway(t *testing.T) {
+// TestRealAgentOverGateway is the whole way: join, list, start, be restarted, go on, stop, forget.
+func TestRealAgentOverGateway(t *testing.T) {
 	c := startCluster(t)
 	cancel, done := c.run(c.opts)
 	first := c.poll()
@@ -228,8 +228,8 @@ func TestAgentOverGateway(t *testing.T) {
 	removeGroups(t, c.opts)
 }
 
-// TestThrowAwayClusterEndsWithItsParent closes the inherited pipe, as the parent's death does.
-func TestThrowAwayClusterEndsWithItsParent(t *testing.T) {
+// TestRealThrowAwayClusterEndsWithItsParent closes the inherited pipe, as the parent's death does.
+func TestRealThrowAwayClusterEndsWithItsParent(t *testing.T) {
 	c := startCluster(t)
 	r, w, err := os.Pipe()
 	if err != nil {

@@ -29,7 +29,7 @@ func (n *testNode) image(id, image string) nodeproto.StartRequest {
 	return req
 }
 
-func TestContainerRuns(t *testing.T) {
+func TestRealContainerRuns(t *testing.T) {
 	n, e := startWithEngine(t)
 	req := n.image("ok", "ok")
 	req.Spec.MemoryMB, req.Spec.Env = 256, map[string]string{"MINE": "yes"}
@@ -55,7 +55,7 @@ func TestContainerRuns(t *testing.T) {
 	}
 }
 
-func TestContainerEnds(t *testing.T) {
+func TestRealContainerEnds(t *testing.T) {
 	n, e := startWithEngine(t)
 	for _, tc := range []struct {
 		image string
@@ -91,8 +91,8 @@ func TestContainerEnds(t *testing.T) {
 	}
 }
 
-// TestContainerOfDeadShimIsRemoved: the engine is the parent, so the agent has to end it.
-func TestContainerOfDeadShimIsRemoved(t *testing.T) {
+// TestRealContainerOfDeadShimIsRemoved: the engine is the parent, so the agent has to end it.
+func TestRealContainerOfDeadShimIsRemoved(t *testing.T) {
 	n, e := startWithEngine(t)
 	n.start(n.image("stays", "stays:1"))
 	s := n.waitFor("stays", 1, running)
@@ -104,7 +104,7 @@ func TestContainerOfDeadShimIsRemoved(t *testing.T) {
 	}
 }
 
-func TestContainerSelfStops(t *testing.T) {
+func TestRealContainerSelfStops(t *testing.T) {
 	n, _ := startWithEngine(t)
 	n.contact(2_000_000_000)
 	req := n.image("stubborn", "stubborn:1")
@@ -115,7 +115,7 @@ func TestContainerSelfStops(t *testing.T) {
 	}
 }
 
-func TestWithoutEngineTheSocketsAreNamed(t *testing.T) {
+func TestRealWithoutEngineTheSocketsAreNamed(t *testing.T) {
 	opts := testOptions(t)
 	opts.Engines = []string{"/nonexistent/docker.sock"}
 	n := startNode(t, opts)

@@ -1,0 +1,116 @@
+package shim
+
+import (
+	"bytes"
+	"os"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"pgregory.net/rapid"
+)
+
+func split(pieces ...string) []string {
+	var lines []string
+	p := splitter{emit: func(_ time.Duration, text string) { lines = append(lines, text) }}
+	for _, piece := range pieces {
+		p.feed(0, []byte(piece))
+	}
+	p.flush(0)
+	return lines
+}
+
+func TestSplitter(t *testing.T) {
+	for _, tc := range []struct {
+		in   []string
+		want string
+	}{
+		{[]string{"a\nb\n"}, "a|b"},
+		{[]string{"a", "b\nc"}, "ab|c"},
+		{[]string{"a\r\nb\r", "\nc\n"}, "a|b|c"},
+		{[]string{"10%\r20%\r100%\n"}, "10%|20%|100%"},
+		{[]string{"\n\nx\n"}, "||x"},
+		{[]string{"bad \xff\xfe utf8\n"}, "bad \uFFFD utf8"},
+		{[]string{strings.Repeat("x", MaxLine+1)}, strings.Repeat("x", MaxLine) + "|x"},
+	} {
+		if got := strings.Join(split(tc.in...), "|"); got != tc.want {
+			t.Errorf("%.40q: %.60q, want %.60q", tc.in, got, tc.want)
+		}
+	}
+}
+
+// TestSplitterKeepsText checks that however the bytes arrive, lines are bounded and valid, and valid text is all there.
+func TestSplitterKeepsText(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		data := rapid.SliceOfN(rapid.Byte(), 0, 200).Draw(t, "data")
+		if rapid.Bool().Draw(t, "long") {
+			data = bytes.Repeat(data, 400)
+		}
+		var pieces []string
+		for rest := data; len(rest) > 0; {
+			n := rapid.IntRange(1, len(rest)).Draw(t, "piece")
+			pieces, rest = append(pieces, string(rest[:n])), rest[n:]
+		}
+		lines := split(pieces...)
+		for _, l := range lines {
+			if len(l) > MaxLine || !utf8.ValidString(l) || strings.ContainsAny(l, "\n\r") {
+				t.Fatalf("line of %d bytes: %.80q", len(l), l)
+			}
+		}
+		flat := strings.NewReplacer("\n", "", "\r", "").Replace(string(data))
+		if utf8.ValidString(string(data)) && len(data) < MaxLine && strings.Join(lines, "") != flat {
+			t.Fatalf("lines %.80q of %.80q", lines, data)
+		}
+	})
+}
+
+func FuzzSplitter(f *testing.F) {
+	f.Add("plain\ntext\r\n\xff", "more")
+	f.Fuzz(func(t *testing.T, a, b string) {
+		for _, l := range split(a, b) {
+			if len(l) > MaxLine || !utf8.ValidString(l) || strings.ContainsAny(l, "\n\r") {
+				t.Fatalf("line of %d bytes: %.80q", len(l), l)
+			}
+		}
+	})
+}
+
+// TestSinkCountsWhatItDrops writes faster than allowed: what is kept and what is counted make up all lines.
+func TestSinkCountsWhatItDrops(t *testing.T) {
+	t.Chdir(t.TempDir())
+	now := time.Duration(0)
+	s := newLogSink(4<<10, 1000, func() time.Duration { return now })
+	const lines = 500
+	for i := range lines {
+		now += time.Millisecond
+		s.put(now, 'o', strings.Repeat("x", 10+i%20))
+	}
+	if err := s.close(); err != nil {
+		t.Fatal(err)
+	}
+	kept, dropped := 0, 0
+	for i := range LogFiles {
+		data, err := os.ReadFile(logName(i))
+		if err != nil {
+			continue // not that much was written
+		}
+		for l := range strings.Lines(string(data)) {
+			f := strings.Fields(l)
+			switch {
+			case strings.HasPrefix(l, LogHeader):
+			case f[1] == "o":
+				kept++
+			case f[1] == "d":
+				n := 0
+				for _, c := range f[2] {
+					n = n*10 + int(c-'0')
+				}
+				dropped += n
+			}
+		}
+	}
+	if kept == 0 || dropped == 0 || kept+dropped != lines {
+		t.Errorf("%d kept and %d dropped of %d", kept, dropped, lines)
+	}
+}
