@@ -241,3 +241,24 @@ func TestRoles(t *testing.T) {
 		}
 	}
 }
+
+// TestReference keeps docs/verbs.md in step with the definitions.
+func TestReference(t *testing.T) {
+	got, err := tool.Reference()
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join("..", "..", "docs", "verbs.md")
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(want) != got {
+		t.Errorf("%s is not what the definitions give: rewrite it with -update and read the diff", path)
+	}
+}

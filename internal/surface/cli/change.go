@@ -17,11 +17,22 @@ type changeView struct {
 
 // change calls a changing verb and says what came of it.
 func (s *session) change(verb string, in any) error {
+	if err := s.noWatch(); err != nil {
+		return err
+	}
 	raw, err := s.raw(verb, in)
 	if err != nil {
 		return err
 	}
 	return s.sayChange(raw)
+}
+
+// noWatch refuses --watch where it could only mean doing the same again on every change.
+func (s *session) noWatch() error {
+	if s.watch {
+		return usagef("--watch: expected with a command that shows something, such as status, nodes or incidents")
+	}
+	return nil
 }
 
 func (s *session) sayChange(raw json.RawMessage) error {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"autoheal.dev/autoheal/internal/surface/client"
+	"autoheal.dev/autoheal/internal/tool"
 	"github.com/spf13/cobra"
 )
 
@@ -30,7 +31,7 @@ func AddGlobalFlags(root *cobra.Command) {
 	f.StringP("output", "o", "table", "output format: table, json or yaml")
 	f.Bool("watch", false, "show again on every change until Ctrl-C")
 	f.Bool("no-color", false, "no colours (also with $NO_COLOR, or when the output is no terminal)")
-	f.BoolP("verbose", "v", false, "say more")
+	f.BoolP("verbose", "v", false, "say on the standard error which verbs are called and where")
 }
 
 // Commands returns the commands that talk to a healer, in the order of the help. The root they are added to needs
@@ -81,6 +82,7 @@ type session struct {
 	format string
 	color  bool
 	watch  bool
+	said   io.Writer // what -v adds
 }
 
 func (a *app) open(cmd *cobra.Command) (*session, error) {
@@ -94,7 +96,11 @@ func (a *app) open(cmd *cobra.Command) (*session, error) {
 		return nil, usagef("--server: %v", err)
 	}
 	color := a.IsTerminal && get("no-color") == "false" && a.Env("NO_COLOR") == "" && a.Env("TERM") != "dumb"
-	return &session{app: a, ctx: cmd.Context(), client: c, format: format, color: color, watch: get("watch") == "true"}, nil
+	s := &session{app: a, ctx: cmd.Context(), client: c, format: format, color: color, watch: get("watch") == "true", said: io.Discard}
+	if get("verbose") == "true" {
+		s.said = a.Stderr
+	}
+	return s, nil
 }
 
 // run wraps the body of a command: it opens the session and closes it.
@@ -111,6 +117,7 @@ func (a *app) run(body func(s *session, args []string) error) func(*cobra.Comman
 
 // raw calls a verb and returns its result as it is.
 func (s *session) raw(name string, in any) (json.RawMessage, error) {
+	fmt.Fprintf(s.said, "calling %s of the healer at %s\n", tool.Printable(name), tool.Printable(s.client.Addr()))
 	var out json.RawMessage
 	err := s.client.Call(s.ctx, name, in, &out)
 	return out, err

@@ -118,6 +118,9 @@ func (a *app) healCmd() *cobra.Command {
 		if timeout < time.Second {
 			return usagef("--timeout %s: expected at least 1s", timeout)
 		}
+		if err := s.noWatch(); err != nil {
+			return err
+		}
 		if dry {
 			return show(s, "heal_plan", nil, renderHeal)
 		}

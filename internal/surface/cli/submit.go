@@ -61,6 +61,9 @@ func (a *app) submitCmd() *cobra.Command {
 }
 
 func (s *session) submit(fl submitFlags, args []string) error {
+	if err := s.noWatch(); err != nil {
+		return err
+	}
 	if fl.file != "" {
 		return s.submitFile(fl.file)
 	}

@@ -53,6 +53,9 @@ func renderTools(p *page, v toolList) {
 }
 
 func (s *session) callTool(args []string) error {
+	if err := s.noWatch(); err != nil {
+		return err
+	}
 	params := json.RawMessage("{}")
 	if len(args) == 2 {
 		params = json.RawMessage(args[1])

@@ -1,0 +1,60 @@
+package cli
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"autoheal.dev/autoheal/internal/tool"
+	"github.com/rogpeppe/go-internal/txtar"
+)
+
+// FuzzSpecs reads anything as a specification file: it is refused with the file's name, or every document is one that
+// the verb takes. It never panics, whatever the YAML library does.
+func FuzzSpecs(f *testing.F) {
+	ar, err := txtar.ParseFile(filepath.Join("testdata", "script", "submit.txtar"))
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, file := range ar.Files {
+		f.Add(file.Data)
+	}
+	f.Add([]byte("a: &a {b: *a}"))
+	f.Add([]byte("? [a]\n: b"))
+	f.Add([]byte("!!binary x"))
+	f.Add([]byte("<<: {name: x}"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		docs, err := readSpecs("spec.yaml", data)
+		if err != nil {
+			if !strings.HasPrefix(err.Error(), "spec.yaml:") {
+				t.Errorf("the refusal does not name the file: %v", err)
+			}
+			return
+		}
+		for _, d := range docs {
+			if err := tool.CheckSubmission(d.raw); err != nil {
+				t.Errorf("%s: %v", d.raw, err)
+			}
+		}
+	})
+}
+
+// TestExitCodes of what commands may return.
+func TestExitCodes(t *testing.T) {
+	for _, tc := range []struct {
+		err  error
+		want int
+	}{
+		{nil, ExitOK},
+		{errors.New("x"), ExitError},
+		{usagef("x"), ExitUsage},
+		{&NeedsPersonError{"x"}, ExitNeedsPerson},
+		{os.ErrNotExist, ExitError},
+	} {
+		if got := ExitCode(tc.err); got != tc.want {
+			t.Errorf("%v: exit code %d, want %d", tc.err, got, tc.want)
+		}
+	}
+}
