@@ -197,7 +197,8 @@ func (u *up) openDriver(ctx context.Context) error {
 		ProbeInterval: pol.Node.ProbeInterval, ProbeTimeout: pol.Node.ProbeTimeout, SelfStop: selfStop,
 		Classify: u.classify, Approve: u.approve, ClusterName: pol.Cluster.Name, NominationTTL: pol.Preemption.NominationTTL,
 	})
-	if err := u.driver.Start(ctx); err != nil {
+	// It outlives the interrupt: the workloads are ended through it.
+	if err := u.driver.Start(context.WithoutCancel(ctx)); err != nil {
 		return fmt.Errorf("start fleet driver: %w", err)
 	}
 	u.stops.add("fleet driver", 5*time.Second, u.driver.Stop)
