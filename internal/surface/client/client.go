@@ -43,7 +43,7 @@ func New(addr string) (*Client, error) {
 	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
 		return nil, badAddr(addr)
 	}
-	return &Client{addr: addr, base: strings.TrimSuffix(u.String(), "/"), http: &http.Client{Transport: http.DefaultTransport.(*http.Transport).Clone()}}, nil
+	return &Client{addr: addr, base: strings.TrimSuffix(u.String(), "/"), http: &http.Client{Transport: &http.Transport{Proxy: nil}}}, nil // a healer is never behind a proxy
 }
 
 func badAddr(addr string) error {

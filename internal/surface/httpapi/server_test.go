@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -383,6 +384,39 @@ func TestClientErrors(t *testing.T) {
 		if _, err := client.New(addr); autoheal.KindOf(err) != autoheal.ErrInvalid {
 			t.Errorf("address %q: %v", addr, err)
 		}
+	}
+}
+
+// TestForeignServer is told from a healer by what it answers.
+func TestForeignServer(t *testing.T) {
+	for _, tc := range []struct {
+		status int
+		body   string
+		want   string
+	}{
+		{404, "<html>not here</html>", "HTTP status 404 without a reason: is this an autoheal server?"},
+		{200, "<html>hello</html>", "read answer:"},
+		{503, `{"error":{"kind":"unavailable","message":"stopping"}}`, "stopping"},
+	} {
+		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(tc.status)
+			_, _ = io.WriteString(w, tc.body)
+		}))
+		c, err := client.New(srv.URL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out json.RawMessage
+		if err := c.Call(context.Background(), "node_list", nil, &out); err == nil || !strings.Contains(err.Error(), tc.want) {
+			t.Errorf("status %d: %v, want %q", tc.status, err, tc.want)
+		}
+		for _, err := range c.Events(context.Background(), 0) {
+			if err == nil {
+				t.Error("an event from what sends none")
+			}
+		}
+		c.Close()
+		srv.Close()
 	}
 }
 

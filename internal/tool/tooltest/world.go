@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -372,7 +373,7 @@ func (w *World) Submit(_ context.Context, id autoheal.ActionID, s autoheal.Spec)
 	defer w.mu.Unlock()
 	wid := autoheal.WorkloadID("wl-" + string(id))
 	if old, ok := w.Specs[wid]; ok {
-		if fmt.Sprint(old) != fmt.Sprint(s) {
+		if !reflect.DeepEqual(old, s) {
 			return "", &autoheal.Error{Kind: autoheal.ErrConflict, Detail: "the same ID was submitted with another specification"}
 		}
 		return wid, nil
