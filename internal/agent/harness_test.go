@@ -84,11 +84,6 @@ func (n *testNode) destroy() {
 	if err := n.stopEverything(); err != nil {
 		n.t.Errorf("stop everything: %v", err)
 	}
-	if n.parent.Exists() {
-		for _, dir := range n.parent.Dirs {
-			_ = unix.Rmdir(filepath.Dir(dir)) // the prefix; another node of the test may still use it
-		}
-	}
 }
 
 func (n *testNode) request(id string, attempt int, args ...string) nodeproto.StartRequest {

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -19,6 +20,15 @@ func TestMain(m *testing.M) {
 		switch os.Args[1] {
 		case "shim":
 			os.Exit(shim.Main(os.Args[2:], os.Stderr))
+		case "node": // GATEWAY TOKENFILE DATA PREFIX
+			if err := Run(context.Background(), Options{
+				Gateway: os.Args[2], TokenFile: os.Args[3], Data: os.Args[4], Name: "n1", CgroupPrefix: os.Args[5],
+				ShimCommand: []string{os.Args[0], "shim"}, SimulateGPUs: "2:H100", EphemeralFD: 3,
+			}); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				os.Exit(1)
+			}
+			os.Exit(0)
 		case "workload":
 			os.Exit(workload(os.Args[2:]))
 		}
@@ -105,6 +115,12 @@ func workload(args []string) int {
 				return 6
 			}
 		}
+	case "id":
+		if err := os.WriteFile("mine", []byte("x"), 0o600); err != nil {
+			fmt.Println("cannot write:", err)
+			return 8
+		}
+		fmt.Printf("uid %d gid %d\n", os.Getuid(), os.Getgid())
 	case "true":
 	case "sit":
 		select {}

@@ -285,3 +285,62 @@ func (n *testNode) until(what string, ok func() bool) {
 		}
 	}
 }
+
+// TestRealWorkloadUser runs a program as somebody else, who must reach its working directory and nothing beside it.
+func TestRealWorkloadUser(t *testing.T) {
+	opts := testOptions(t)
+	opts.WorkloadUser = "nobody"
+	if os.Geteuid() != 0 {
+		if _, _, err := open(opts); err == nil || !strings.Contains(err.Error(), "only root may") {
+			t.Errorf("without the right: %v", err)
+		}
+		t.Skip("running as another user needs root")
+	}
+	// The test's own folder is closed to others; its way is opened as an installer would.
+	for dir := opts.Data; dir != os.TempDir(); dir = filepath.Dir(dir) {
+		if err := os.Chmod(dir, 0o711); err != nil {
+			t.Fatal(err)
+		}
+	}
+	exe, err := os.ReadFile(opts.ShimCommand[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	program := filepath.Join(opts.Data, "program")
+	if err := os.WriteFile(program, exe, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	n := startNode(t, opts)
+	req := n.request("id", 1)
+	req.Spec.Command = []string{program, "workload", "id"}
+	n.start(req)
+	s := n.waitFor("id", 1, exited)
+	r, err := n.doLogs(n.ctx, nodeproto.LogsRequest{Workload: "id"})
+	if err != nil || s.Exit.Code != 0 || len(r.Lines) != 1 || strings.HasPrefix(r.Lines[0].Message, "uid 0") {
+		t.Errorf("exit %+v, lines %+v, %v", s.Exit, r, err)
+	}
+	for _, secret := range []string{n.dir, n.attemptDir(key{"id", 1})} {
+		if info, err := os.Stat(secret); err != nil || info.Mode().Perm()&0o044 != 0 {
+			t.Errorf("%s can be listed by others: %v, %v", secret, info.Mode(), err)
+		}
+	}
+}
+
+// TestRealNodeLimitCanBeRaised restarts an agent with more and with less memory on the group that is there.
+func TestRealNodeLimitCanBeRaised(t *testing.T) {
+	opts := testOptions(t)
+	for _, mb := range []int64{96, 192, 64} {
+		opts.MemoryMB = mb
+		n := startNode(t, opts)
+		if strings.HasPrefix(n.node.Cgroups, "none") {
+			if mb == 96 {
+				t.Skip(n.node.Cgroups)
+			}
+			t.Errorf("%d MiB: %s", mb, n.node.Cgroups)
+		}
+		if n.node.Capacity.MemoryMB != mb {
+			t.Errorf("capacity %+v", n.node.Capacity)
+		}
+		n.halt()
+	}
+}

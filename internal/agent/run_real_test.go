@@ -78,11 +78,16 @@ func (c *cluster) run(opts Options) (cancel func(), done <-chan error) {
 	c.t.Cleanup(stop)
 	ended := make(chan error, 1)
 	go func() { ended <- Run(ctx, opts) }()
+	c.awaitNode()
+	return stop, ended
+}
+
+func (c *cluster) awaitNode() {
+	c.t.Helper()
 	c.await("the agent joins", func(n openclaw.NodeInfo) bool {
 		c.node = n.NodeID
-		return n.Connected && n.DisplayName == opts.Name && len(n.Commands) == len(nodeproto.Commands())
+		return n.Connected && len(n.Commands) == len(nodeproto.Commands())
 	}, true)
-	return stop, ended
 }
 
 // await waits until some node is as asked for, or none is.

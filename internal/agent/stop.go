@@ -103,6 +103,7 @@ func (a *Agent) stopEverything() error {
 	}
 	if a.parent.Exists() {
 		errs = append(errs, a.parent.Remove())
+		a.parent.RemoveParent()
 	}
 	return errors.Join(errs...)
 }

@@ -62,13 +62,15 @@ func (h Host) Prepare(prefix, name string, limits Limits) (Group, error) {
 			}
 		}
 		g := top.Child(prefix).Child(name)
-		err := errors.Join(top.delegate(), top.Child(prefix).make(), top.Child(prefix).delegate(), g.make(), g.delegate(), g.limit(limits))
+		var made []string
+		err := errors.Join(top.delegate(), top.Child(prefix).make(&made), top.Child(prefix).delegate(), g.make(&made), g.delegate(), g.limit(limits))
 		if err == nil {
 			return g, nil
 		}
 		problems = append(problems, err)
-		_ = g.Remove() // what was made half; the error that matters is the one above
-		_ = top.Child(prefix).Remove()
+		for _, dir := range slices.Backward(made) { // what was there before may hold attempts of an earlier agent
+			_ = unix.Rmdir(dir) // the error that matters is the one above
+		}
 	}
 	return Group{}, fmt.Errorf("prepare control group %s/%s: %w", prefix, name, problems[0])
 }
@@ -84,13 +86,25 @@ func (g Group) Create(limits Limits) error {
 	return g.limit(limits)
 }
 
-func (g Group) make() error {
+// make makes the folders that are not there yet and appends them to made.
+func (g Group) make(made *[]string) error {
 	for _, dir := range g.folders() {
-		if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		err := os.Mkdir(dir, 0o755)
+		switch {
+		case err == nil:
+			*made = append(*made, dir)
+		case !errors.Is(err, fs.ErrExist):
 			return fmt.Errorf("create control group: %w", err)
 		}
 	}
 	return nil
+}
+
+// RemoveParent deletes the folders above g where nothing else is in them.
+func (g Group) RemoveParent() {
+	for _, dir := range g.folders() {
+		_ = unix.Rmdir(filepath.Dir(dir)) // another node of this machine may still use it
+	}
 }
 
 // delegate makes the controllers available to the children of a version 2 group.
@@ -119,9 +133,7 @@ func (g Group) limit(l Limits) error {
 	}
 	var errs []error
 	if dir := g.Dirs["memory"]; dir != "" && l.MemoryMB > 0 {
-		limit := strconv.FormatInt(l.MemoryMB<<20, 10)
-		errs = append(errs, write(filepath.Join(dir, "memory.limit_in_bytes"), limit),
-			writeIfThere(filepath.Join(dir, "memory.memsw.limit_in_bytes"), limit))
+		errs = append(errs, limitMemoryV1(dir, strconv.FormatInt(l.MemoryMB<<20, 10)))
 	}
 	if dir := g.Dirs["cpu"]; dir != "" && l.CPUMilli > 0 {
 		errs = append(errs, write(filepath.Join(dir, "cpu.cfs_period_us"), "100000"),
@@ -131,6 +143,19 @@ func (g Group) limit(l Limits) error {
 		errs = append(errs, write(filepath.Join(dir, "pids.max"), strconv.FormatInt(l.Pids, 10)))
 	}
 	return errors.Join(errs...)
+}
+
+// limitMemoryV1 keeps to the kernel's rule that memory may never exceed memory with swap: to raise both, the second
+// comes first.
+func limitMemoryV1(dir, limit string) error {
+	memory, both := filepath.Join(dir, "memory.limit_in_bytes"), filepath.Join(dir, "memory.memsw.limit_in_bytes")
+	if err := write(memory, limit); err != nil {
+		if !errors.Is(err, unix.EINVAL) {
+			return err
+		}
+		return errors.Join(writeIfThere(both, limit), write(memory, limit))
+	}
+	return writeIfThere(both, limit)
 }
 
 func (g Group) limitV2(l Limits) error {
