@@ -117,6 +117,7 @@ func (d *Driver) pollFailed(ctx context.Context, n *node, err error) {
 	if code := nodeCode(err); code == nodeproto.CodeStaleEpoch {
 		d.log.LogAttrs(ctx, slog.LevelError, "an agent refuses this healer: a newer one is in charge", slog.String("node", string(n.id)))
 	}
+	d.log.LogAttrs(ctx, slog.LevelDebug, "a poll failed", slog.String("node", string(n.id)), slog.String("error", err.Error()))
 	wake(n.wakeProbe)
 }
 

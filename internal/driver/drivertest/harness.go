@@ -47,9 +47,15 @@ func InBubble() Option {
 	return func(s *suite) { s.bubble = true }
 }
 
+// Brisk shortens to at most d the times in which a check makes sure that nothing happens: for clusters in real time.
+func Brisk(d time.Duration) Option {
+	return func(s *suite) { s.brisk = d }
+}
+
 type suite struct {
 	open   func(*testing.T) Harness
 	bubble bool
+	brisk  time.Duration
 }
 
 // Run checks the port sentence by sentence. open makes a new cluster for each test and cleans it up with the test.
@@ -60,7 +66,11 @@ func Run(t *testing.T, open func(t *testing.T) Harness, opts ...Option) {
 	}
 	for _, c := range checks {
 		t.Run(c.name, func(t *testing.T) {
-			body := func(t *testing.T) { c.run(newBench(t, s.open(t))) }
+			body := func(t *testing.T) {
+				b := newBench(t, s.open(t))
+				b.brisk = s.brisk
+				c.run(b)
+			}
 			if s.bubble {
 				synctest.Test(t, body)
 				return
@@ -76,9 +86,10 @@ const patience = 2 * time.Minute
 // bench is one test's cluster with an observer on it.
 type bench struct {
 	Harness
-	t   *testing.T
-	obs *observer
-	ids int
+	t     *testing.T
+	obs   *observer
+	ids   int
+	brisk time.Duration
 }
 
 func newBench(t *testing.T, h Harness) *bench {
@@ -212,6 +223,9 @@ func (b *bench) await(what string, cond func(*observer) bool) {
 // quietly lets events come for a while and checks that cond holds all the time.
 func (b *bench) quietly(what string, d time.Duration, cond func(*observer) bool) {
 	b.t.Helper()
+	if b.brisk > 0 {
+		d = min(d, b.brisk)
+	}
 	timeout := time.NewTimer(d)
 	defer timeout.Stop()
 	for {
