@@ -121,14 +121,14 @@ func (in WorkloadSubmitIn) spec() (autoheal.Spec, error) {
 }
 
 func problemTexts(problems []*autoheal.Error) string {
-	s := ""
+	var s strings.Builder
 	for i, p := range problems {
 		if i > 0 {
-			s += "; "
+			s.WriteString("; ")
 		}
-		s += Printable(p.Error())
+		s.WriteString(Printable(p.Error()))
 	}
-	return s
+	return s.String()
 }
 
 // ShownSpec is a specification as it may be shown: the names of the environment variables, never their values.

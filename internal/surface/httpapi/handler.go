@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"mime"
 	"net/http"
 	"runtime/debug"
@@ -42,7 +43,7 @@ func (s *Server) contain(next http.Handler) http.Handler {
 			if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
 				panic(p)
 			}
-			s.log().Error("request panicked", "path", r.URL.Path, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			s.log().Error("request panicked", slog.String("path", r.URL.Path), slog.String("panic", fmt.Sprint(p)), slog.String("stack", string(debug.Stack())))
 			writeError(w, errors.New("panic"))
 		}()
 		next.ServeHTTP(w, r)
@@ -74,7 +75,7 @@ func (s *Server) callTool(w http.ResponseWriter, r *http.Request) {
 // logFault notes faults of ours; what a caller did wrong is told to the caller alone.
 func (s *Server) logFault(r *http.Request, name string, err error) {
 	if r.Context().Err() == nil && autoheal.KindOf(err) == autoheal.ErrInternal {
-		s.log().Error("verb failed", "verb", name, "error", err)
+		s.log().Error("verb failed", slog.String("verb", name), slog.Any("error", err))
 	}
 }
 

@@ -67,7 +67,7 @@ func (h *hub) follow() {
 	for c, err := range h.healer.Changes(h.base) {
 		if err != nil {
 			if h.base.Err() == nil {
-				h.log.Warn("follow changes", "error", err)
+				h.log.Warn("follow changes", slog.Any("error", err))
 			}
 			break
 		}

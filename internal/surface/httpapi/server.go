@@ -67,7 +67,7 @@ func (s *Server) Start(ctx context.Context) error {
 	}
 	s.serving.Go(func() {
 		if err := s.http.Serve(l); err != nil && !errors.Is(err, http.ErrServerClosed) {
-			s.log().Error("serve the local interface", "error", err)
+			s.log().Error("serve the local interface", slog.Any("error", err))
 		}
 	})
 	return nil

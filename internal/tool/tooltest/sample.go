@@ -40,7 +40,8 @@ func Sample() *World {
 
 func ago(d time.Duration) time.Time { return Now.Add(-d) }
 
-func ptr[T any](v T) *T { return &v }
+//go:fix inline
+func ptr[T any](v T) *T { return new(v) }
 
 func sampleNodes() []autoheal.NodeView {
 	h100 := func(uuid string, index int, by autoheal.WorkloadID) autoheal.GPU {
@@ -99,7 +100,7 @@ func sampleWorkloads() []autoheal.WorkloadView {
 	crash := base("wl-crash", "crash", autoheal.Failed, "n1", time.Hour)
 	crash.Attempt, crash.CrashCount, crash.EndedAt = 3, 2, ago(time.Minute)
 	crash.Exit = &autoheal.Exit{Code: 1, Reason: autoheal.ExitCrashed, Detail: "Traceback \x1b[31mKeyError"}
-	crash.Request.MemoryMB, crash.Incident, crash.NextRestart = 1536, ptr(autoheal.IncidentID("inc-000003")), ptr(Now.Add(10*time.Second))
+	crash.Request.MemoryMB, crash.Incident, crash.NextRestart = 1536, ptr(autoheal.IncidentID("inc-000003")), new(Now.Add(10*time.Second))
 	big := base("wl-big", "big", autoheal.Pending, "", 5*time.Minute)
 	big.Request.GPUs, big.Detail = 8, "needs 8 GPUs, the largest node has 2"
 	done := base("wl-done", "done", autoheal.Succeeded, "n3", 30*time.Hour)
@@ -134,7 +135,7 @@ func sampleAttempts() map[autoheal.WorkloadID][]autoheal.Workload {
 func sampleAlerts() []autoheal.Alert {
 	return []autoheal.Alert{
 		{ID: "alert-000001", Name: "node_offline", Severity: autoheal.SeverityCritical, Message: "n2 went silent", Source: "inc-000002", Incident: "inc-000002", FiredAt: ago(8 * time.Minute), Active: true},
-		{ID: "alert-000002", Name: "crash_loop", Severity: autoheal.SeverityWarning, Message: "crash: exit code 1", Source: "inc-000003", Incident: "inc-000003", FiredAt: ago(time.Hour), ResolvedAt: ptr(ago(30 * time.Minute))},
+		{ID: "alert-000002", Name: "crash_loop", Severity: autoheal.SeverityWarning, Message: "crash: exit code 1", Source: "inc-000003", Incident: "inc-000003", FiredAt: ago(time.Hour), ResolvedAt: new(ago(30 * time.Minute))},
 	}
 }
 
@@ -187,7 +188,7 @@ func sampleIncidents() []autoheal.Incident {
 	return []autoheal.Incident{
 		{
 			ID: "inc-000001", Kind: autoheal.CrashLoop, Phase: autoheal.Recovered, Subject: autoheal.WorkloadRef("wl-done"), Class: autoheal.Medium,
-			Since: ago(26 * time.Hour), OpenedAt: ago(26 * time.Hour), EndedAt: ptr(ago(25 * time.Hour)), Confidence: 1, Cause: "exit code 1",
+			Since: ago(26 * time.Hour), OpenedAt: ago(26 * time.Hour), EndedAt: new(ago(25 * time.Hour)), Confidence: 1, Cause: "exit code 1",
 		},
 		{
 			ID: "inc-000002", Kind: autoheal.NodeOffline, Phase: autoheal.Recovering, Subject: autoheal.NodeRef("n2"), Domains: []autoheal.Domain{"rack/r1"},
@@ -197,7 +198,7 @@ func sampleIncidents() []autoheal.Incident {
 				Workload: "wl-train", Members: []autoheal.WorkloadID{"wl-train"}, Attempt: 2, Class: autoheal.High, AtMostOnce: true, Step: autoheal.StepStopping, Rung: "migrate", Try: 1,
 				Proof: autoheal.ProofNone, Held: &held, From: "n2", ObjectiveSeconds: autoheal.Seconds(5 * time.Minute), FailedAt: ago(10 * time.Minute), Deadline: ago(5 * time.Minute),
 			}},
-			Actions:         []autoheal.ActionView{{ID: "inc-000002/1", Verb: autoheal.Cordon, Target: autoheal.NodeRef("n2"), Actor: autoheal.ActorEngine, Reason: "offline", IntentAt: ago(8 * time.Minute), ResultAt: ptr(ago(8 * time.Minute)), Outcome: &done, Params: autoheal.ActionParams{Grace: 30 * time.Second}}},
+			Actions:         []autoheal.ActionView{{ID: "inc-000002/1", Verb: autoheal.Cordon, Target: autoheal.NodeRef("n2"), Actor: autoheal.ActorEngine, Reason: "offline", IntentAt: ago(8 * time.Minute), ResultAt: new(ago(8 * time.Minute)), Outcome: &done, Params: autoheal.ActionParams{Grace: 30 * time.Second}}},
 			Timeline:        []autoheal.Moment{{At: ago(9 * time.Minute), Type: "incident_opened", Text: "n2 is silent"}},
 			Recommendations: []string{"Power n2 off, then: autoheal fence confirm n2 --powered-off"},
 		},
