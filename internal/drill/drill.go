@@ -1,0 +1,60 @@
+package drill
+
+import (
+	"context"
+	"time"
+
+	"autoheal.dev/autoheal"
+)
+
+// Ends of a drill, as expected and as seen.
+const (
+	Recovered = "recovered"
+	Escalated = "escalated"
+	Held      = "held"
+	Cleared   = "cleared"
+)
+
+// Drill is one fault with its expected end: data and a small function.
+type Drill struct {
+	Name     string
+	Doc      string // one sentence: what is broken and what has to come of it
+	Kind     autoheal.FailureKind
+	Expected string
+
+	Nodes    int      // of its cluster
+	Args     []string // more arguments of 'autoheal up'
+	Settings []string // more settings, as KEY=VALUE, of the short profile
+	Cgroups  bool     // it needs the kernel to enforce memory limits
+
+	// Run submits, breaks and waits. An error is a failed drill; what it observed goes into the session.
+	Run func(ctx context.Context, s *Session) error
+}
+
+// Profile says with which times a cluster runs.
+type Profile struct {
+	Name     string        // "short" or "production"
+	Settings []string      // KEY=VALUE
+	Patience time.Duration // longest wait for one state; it never decides a result, it only ends a hopeless drill
+
+	Grace time.Duration // autoHeal.node.offlineGracePeriod
+}
+
+// Short returns times that make a drill quick; they keep every check that a configuration must pass.
+func Short() Profile {
+	return Profile{
+		Name: "short", Patience: 90 * time.Second, Grace: 4 * time.Second,
+		Settings: []string{
+			"autoHeal.node.offlineGracePeriod=4s", "autoHeal.node.probeInterval=500ms", "autoHeal.node.probeTimeout=300ms",
+			"autoHeal.node.settle=500ms", "autoHeal.node.returnDwell=2s",
+			"autoHeal.fence.selfStop=2s", "autoHeal.fence.margin=500ms", "autoHeal.fence.wait=3s",
+			"autoHeal.verify.critical=1s", "autoHeal.verify.default=2s",
+			"autoHeal.workload.restartBackoff={initial: 500ms, factor: 2, max: 5s}", "autoHeal.budgets.cooldown=3s",
+		},
+	}
+}
+
+// Production returns the product's own times.
+func Production() Profile {
+	return Profile{Name: "production", Patience: 15 * time.Minute, Grace: 2 * time.Minute}
+}

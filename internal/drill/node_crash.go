@@ -1,0 +1,97 @@
+package drill
+
+import (
+	"context"
+	"slices"
+
+	"autoheal.dev/autoheal"
+)
+
+// nodeCrash kills a whole node and keeps it dead.
+func nodeCrash() Drill {
+	return Drill{
+		Name: "node-crash", Kind: autoheal.NodeOffline, Expected: Recovered, Nodes: 3,
+		Doc: "Kill agent, shims and workloads of one node together: its workloads are moved, those that may run once only after a proof, and the node is cordoned.",
+		Run: func(ctx context.Context, s *Session) error {
+			moved, err := s.prepareNodes(ctx, "n1", "n2")
+			if err != nil {
+				return err
+			}
+			if err := s.inject("killing node n1", func() error { return s.killNode("n1") }); err != nil {
+				return err
+			}
+			return s.nodeLost(ctx, "n1", moved)
+		},
+	}
+}
+
+// prepareNodes puts workloads of every class on the node that will be hit, and bystanders on another.
+func (s *Session) prepareNodes(ctx context.Context, hit, other autoheal.NodeID) ([]autoheal.WorkloadID, error) {
+	moved, err := s.submitOn(ctx, hit, everyClass("")...)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := s.submitOn(ctx, other, everyClass("-other")...); err != nil {
+		return nil, err
+	}
+	return moved, s.arm(ctx, moved, hit)
+}
+
+// nodeLost waits until everything of a dead node runs elsewhere, and checks how.
+func (s *Session) nodeLost(ctx context.Context, node autoheal.NodeID, moved []autoheal.WorkloadID) error {
+	s.say("waiting until its workloads run elsewhere")
+	inc, err := s.incidentEnded(ctx, autoheal.NodeOffline, autoheal.NodeRef(node))
+	if err != nil {
+		return err
+	}
+	s.timed, s.result = true, phaseResult(inc.Phase)
+	s.expect = append(s.expect, expectedIncident{Kind: autoheal.NodeOffline, Subject: autoheal.NodeRef(node), Phase: autoheal.Recovered})
+	st, err := s.cluster.look(ctx)
+	if err != nil {
+		return err
+	}
+	for _, id := range moved {
+		w := st.workload(id)
+		if w == nil || w.State != autoheal.Running || w.Node == node || w.Attempt != 2 || w.Restarts != 0 {
+			s.problem("%s should run elsewhere as attempt 2 with no crash held against it: %s", id, describe(w))
+		}
+	}
+	s.checkProofs(inc, moved)
+	if n := st.node(node); n == nil || n.Status != autoheal.StatusOffline || !slices.Contains(n.CordonedBy, autoheal.ByAutoheal) {
+		s.problem("node %s should be offline and cordoned by the healer", node)
+	}
+	return nil
+}
+
+// checkProofs checks that every workload was moved on the proof that it needs: what may run at most once on a passed
+// deadline, the others without waiting for one.
+func (s *Session) checkProofs(inc *autoheal.Incident, moved []autoheal.WorkloadID) {
+	if len(inc.Recoveries) != len(moved) {
+		s.problem("%s has %d recoveries, expected %d", inc.ID, len(inc.Recoveries), len(moved))
+	}
+	for _, r := range inc.Recoveries {
+		want := autoheal.ProofNone
+		if r.AtMostOnce {
+			want = autoheal.ProofSelfStop
+		}
+		if r.Proof != want {
+			s.problem("%s (%s) was moved on proof %q, expected %q", r.Workload, r.Class, r.Proof, want)
+		}
+		if !slices.Contains(moved, r.Workload) {
+			s.problem("%s was recovered and was not on the node", r.Workload)
+		}
+	}
+}
+
+// phaseResult is the word of the report for the phase that an incident ended in.
+func phaseResult(p autoheal.Phase) string {
+	switch p {
+	case autoheal.Recovered:
+		return Recovered
+	case autoheal.Escalated:
+		return Escalated
+	case autoheal.Cleared:
+		return Cleared
+	}
+	return ""
+}
