@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"autoheal.dev/autoheal"
 	"autoheal.dev/autoheal/internal/agent/shim"
@@ -34,6 +35,9 @@ func (a *Agent) adoptAll() error {
 		if err != nil {
 			return fmt.Errorf("find attempts: %w", err)
 		}
+		if err := a.sweepFloor(id, attempts); err != nil {
+			return err
+		}
 		for _, e := range attempts {
 			n, err := strconv.Atoi(e.Name())
 			if err != nil || !e.IsDir() {
@@ -45,6 +49,26 @@ func (a *Agent) adoptAll() error {
 		}
 	}
 	return nil
+}
+
+// floorLife is how long the refusal of old attempt numbers is kept after the last attempt was forgotten: longer than
+// any request can be on its way.
+const floorLife = 30 * 24 * time.Hour
+
+// sweepFloor removes a workload's folder that has held nothing but an old floor.
+func (a *Agent) sweepFloor(w autoheal.WorkloadID, entries []os.DirEntry) error {
+	if len(entries) != 1 || entries[0].Name() != floorFile {
+		return nil
+	}
+	info, err := entries[0].Info()
+	if err != nil {
+		return fmt.Errorf("find attempts: %w", err)
+	}
+	if a.clk.Now().Sub(info.ModTime()) < floorLife {
+		return nil
+	}
+	delete(a.floors, w)
+	return os.RemoveAll(filepath.Join(a.dir, "wl", string(w)))
 }
 
 func (a *Agent) readFloor(w autoheal.WorkloadID) error {

@@ -127,7 +127,7 @@ func TestRealSelfStop(t *testing.T) {
 	if _, err := n.doStart(n.ctx, once); err == nil || !strings.HasPrefix(err.Error(), nodeproto.CodeLeaseExpired) {
 		t.Fatalf("started without proven contact: %v", err)
 	}
-	n.contact(2 * time.Second)
+	n.contact(4 * time.Second)
 	n.startReady(once)
 	n.startReady(n.request("twice", 1, "idle"))
 	n.halt() // no agent, no contact

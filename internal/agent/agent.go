@@ -44,6 +44,8 @@ type Agent struct {
 	ctx context.Context // of Run: what followers of attempts end with
 	wg  sync.WaitGroup  // followers, sources
 
+	floorMu sync.Mutex // serialises raiseFloor, over its disk write; taken before mu
+
 	mu sync.Mutex
 	// mu guards what follows. It is never held over a disk, a socket or a process.
 	attempts map[key]*attempt
@@ -261,6 +263,11 @@ func (a *Agent) markBusy(command string) (done func()) {
 func (a *Agent) publishLocked(c change) {
 	c.at = a.boot()
 	a.ring.add(c)
+	a.wakeLocked()
+}
+
+// wakeLocked lets everything that waits for a change look again.
+func (a *Agent) wakeLocked() {
 	close(a.changed)
 	a.changed = make(chan struct{})
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -106,7 +107,7 @@ func TestRealContainerOfDeadShimIsRemoved(t *testing.T) {
 
 func TestRealContainerSelfStops(t *testing.T) {
 	n, _ := startWithEngine(t)
-	n.contact(2_000_000_000)
+	n.contact(4 * time.Second)
 	req := n.image("stubborn", "stubborn:1")
 	req.AtMostOnce = true
 	n.start(req)

@@ -13,15 +13,20 @@ import (
 	"autoheal.dev/autoheal/internal/nodeproto"
 )
 
-// retryDial is between two tries to reach a shim that lives and does not answer.
-const retryDial = 50 * time.Millisecond
+// retryDial is between two tries to reach a shim that lives and does not answer; it doubles up to maxRetry.
+const (
+	retryDial = 50 * time.Millisecond
+	maxRetry  = 2 * time.Second
+)
 
 // follow keeps one attempt's view true until it has ended or the agent stops. client is nil for an attempt found on
 // disk; cmd is nil unless this life started the shim and has to reap it.
 func (a *Agent) follow(at *attempt, client *shim.Client, cmd *exec.Cmd) {
+	retry := retryDial
 	for a.ctx.Err() == nil {
 		if client != nil {
 			a.converse(at, client)
+			retry = retryDial
 		}
 		if a.ctx.Err() != nil {
 			return
@@ -35,7 +40,8 @@ func (a *Agent) follow(at *attempt, client *shim.Client, cmd *exec.Cmd) {
 		var err error
 		if client, err = shim.Dial(at.dir, a.clk); err != nil {
 			client = nil
-			a.pause(retryDial)
+			a.pause(retry)
+			retry = min(2*retry, maxRetry)
 			continue
 		}
 		if err := client.Send(shim.Request{Op: shim.OpSubscribe}); err != nil {

@@ -104,6 +104,7 @@ func (a *Agent) release(k key) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	delete(a.starting, k)
+	a.wakeLocked() // a stop may wait for it
 }
 
 // pickGPUsLocked returns the indices of the GPUs asked for, none of which another attempt may hold.

@@ -15,7 +15,7 @@ import (
 )
 
 // doStop ends one attempt, or makes sure that it never starts.
-func (a *Agent) doStop(_ context.Context, req nodeproto.StopRequest) (*nodeproto.Accepted, error) {
+func (a *Agent) doStop(ctx context.Context, req nodeproto.StopRequest) (*nodeproto.Accepted, error) {
 	if err := a.epoch.admit(req.Epoch); err != nil {
 		return nil, err
 	}
@@ -23,13 +23,10 @@ func (a *Agent) doStop(_ context.Context, req nodeproto.StopRequest) (*nodeproto
 		return nil, refuse(nodeproto.CodeInvalid, "stop: %q attempt %d cannot be an attempt", req.Workload, req.Attempt)
 	}
 	k := key{req.Workload, req.Attempt}
-	a.mu.Lock()
-	at, starting := a.attempts[k], a.starting[k] != nil
-	ended := at != nil && at.view.ended()
-	a.mu.Unlock()
+	at, ended, err := a.awaitStart(ctx, k)
 	switch {
-	case at == nil && starting:
-		return nil, refuse(nodeproto.CodeNotFound, "stop %s: attempt %d is being started; stop it again", req.Workload, req.Attempt)
+	case err != nil:
+		return nil, err
 	case at == nil: // a start that is still on its way must find the door closed, also after a restart of this agent
 		return &nodeproto.Accepted{Accepted: true, Unknown: true}, a.raiseFloor(req.Workload, req.Attempt)
 	case ended && req.Forget:
@@ -54,22 +51,52 @@ func (a *Agent) doStop(_ context.Context, req nodeproto.StopRequest) (*nodeproto
 	return &nodeproto.Accepted{Accepted: true}, nil
 }
 
+// awaitStart returns the attempt, nil if there is none, after a start of it that is under way has come to its end.
+func (a *Agent) awaitStart(ctx context.Context, k key) (at *attempt, ended bool, err error) {
+	for {
+		a.mu.Lock()
+		at, starting, changed := a.attempts[k], a.starting[k] != nil, a.changed
+		ended := at != nil && at.view.ended()
+		a.mu.Unlock()
+		if at != nil || !starting {
+			return at, ended, nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil, false, context.Cause(ctx)
+		}
+	}
+}
+
 // raiseFloor makes sure, durably, that no attempt up to n is started here any more.
 func (a *Agent) raiseFloor(w autoheal.WorkloadID, n int) error {
+	a.floorMu.Lock()
+	defer a.floorMu.Unlock()
+	set := func(n int) (before int) {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		before = a.floors[w]
+		a.floors[w] = n
+		return before
+	}
 	a.mu.Lock()
 	low := a.floors[w] < n
-	if low {
-		a.floors[w] = n
-	}
 	a.mu.Unlock()
 	if !low {
 		return nil
 	}
+	before := set(n) // closes the door before it is durable, so that no start slips in between
 	dir := filepath.Join(a.dir, "wl", string(w))
-	if err := os.MkdirAll(dir, 0o711); err != nil {
+	err := os.MkdirAll(dir, 0o711)
+	if err == nil {
+		err = shim.WriteDurably(filepath.Join(dir, floorFile), []byte(strconv.Itoa(n)+"\n"))
+	}
+	if err != nil {
+		set(before) // what is not durable was not promised: the same request has to write again
 		return fmt.Errorf("refuse attempt: %w", err)
 	}
-	return shim.WriteDurably(filepath.Join(dir, floorFile), []byte(strconv.Itoa(n)+"\n"))
+	return nil
 }
 
 // floorFile, beside a workload's attempts, holds the highest number that may not be started any more.

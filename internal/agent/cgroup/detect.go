@@ -56,8 +56,17 @@ func Detect() Host {
 // "" if it cannot be read. A unified mount beside version 1 controllers ("hybrid") offers no controllers and is not
 // version 2: what decides is where the memory controller is.
 func DetectFrom(mountinfo, selfCgroup string, read func(path string) string) Host {
-	v1, unified := parseMounts(mountinfo)
+	v1, unified, roots := parseMounts(mountinfo)
 	own := parseOwn(selfCgroup)
+	for c := range own { // a container may see only the part of the hierarchy below its own group
+		point := v1[c]
+		if c == "" {
+			point = unified
+		}
+		if root := roots[point]; root != "/" && (own[c] == root || strings.HasPrefix(own[c], root+"/")) {
+			own[c] = "/" + strings.TrimPrefix(own[c][len(root):], "/")
+		}
+	}
 	if v1["memory"] != "" {
 		h := Host{Version: V1, Mounts: map[string]string{}, Own: map[string]string{}}
 		for _, c := range controllersV1 {
@@ -77,10 +86,11 @@ func DetectFrom(mountinfo, selfCgroup string, read func(path string) string) Hos
 	return Host{Version: V2, Mounts: map[string]string{"": unified}, Own: map[string]string{"": own[""]}}
 }
 
-// parseMounts returns the mount point of each version 1 controller, and the unified one. Fields are those of proc(5):
+// parseMounts returns the mount point of each version 1 controller, the unified one, and what part of its hierarchy each
+// mount point shows. Fields are those of proc(5):
 // id parent dev root mountpoint options optional… - type source superoptions.
-func parseMounts(text string) (v1 map[string]string, unified string) {
-	v1 = map[string]string{}
+func parseMounts(text string) (v1 map[string]string, unified string, roots map[string]string) {
+	v1, roots = map[string]string{}, map[string]string{}
 	for line := range strings.Lines(text) {
 		left, right, ok := strings.Cut(line, " - ")
 		head, tail := strings.Fields(left), strings.Fields(right)
@@ -88,6 +98,7 @@ func parseMounts(text string) (v1 map[string]string, unified string) {
 			continue
 		}
 		point := unescape(head[4])
+		roots[point] = unescape(head[3])
 		switch tail[0] {
 		case "cgroup2":
 			if unified == "" {
@@ -101,7 +112,7 @@ func parseMounts(text string) (v1 map[string]string, unified string) {
 			}
 		}
 	}
-	return v1, unified
+	return v1, unified, roots
 }
 
 // unescape undoes the octal escapes that the kernel puts for blanks in paths.

@@ -38,6 +38,10 @@ func TestDetect(t *testing.T) {
 	if h.Version != V2 || h.Mounts[""] != "/sys/fs/cg roup" || h.Own[""] != "/user.slice/a.service" {
 		t.Errorf("unified: %+v", h)
 	}
+	h = DetectFrom("32 31 0:29 /docker/ab /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n", "4:memory:/docker/ab\n", none)
+	if h.Own["memory"] != "/" {
+		t.Errorf("inside a container: %+v", h)
+	}
 	for name, h := range map[string]Host{
 		"no controllers": DetectFrom(unified, "0::/\n", none),
 		"nothing":        DetectFrom("23 1 0:21 / / rw - ext4 /dev/vda rw\n", "", none),

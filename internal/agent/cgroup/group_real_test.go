@@ -18,7 +18,7 @@ func TestRealKillOnVersion2(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, mount := parseMounts(string(data))
+	_, mount, _ := parseMounts(string(data))
 	if mount == "" {
 		t.Skip("no version 2 hierarchy is mounted")
 	}

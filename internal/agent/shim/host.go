@@ -97,6 +97,9 @@ func (w *hostWorker) reap() {
 
 // term asks the program and what it started in its own process group, as a terminal would.
 func (w *hostWorker) term() {
+	if w.pid <= 1 {
+		return // minus nothing would be this shim's own group
+	}
 	_ = unix.Kill(-w.pid, unix.SIGTERM) // it leads its session; gone already is as good
 }
 

@@ -80,7 +80,8 @@ func run(dir string) error {
 	}
 	go accept(l, o.clk, o.requests)
 	go o.catchSignals()
-	return o.run()
+	o.run()
+	return nil
 }
 
 func closeOnExecByHand() error {

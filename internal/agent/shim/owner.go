@@ -97,8 +97,8 @@ func (p *permit) check() error {
 	return nil
 }
 
-// run owns the attempt from start to exit.json. Its error means that the end could not be written down.
-func (o *owner) run() error {
+// run owns the attempt from start to exit.json.
+func (o *owner) run() {
 	o.status = Status{State: nodeproto.AttemptStarting, ShimPid: os.Getpid(), Lease: o.spec.Lease}
 	o.saveLease()
 	o.end.before, o.end.limitMB = o.work.stat(), o.spec.Limits.MemoryMB
@@ -112,7 +112,7 @@ func (o *owner) run() error {
 		started <- startResult{pid, err}
 	}()
 	o.loop(started)
-	return o.finish()
+	o.finish()
 }
 
 // begun takes the result of the start; false means that nothing runs.
@@ -331,7 +331,8 @@ func (o *owner) sendTo(p *peer) {
 }
 
 // finish writes down the end, durably, and only then tells.
-func (o *owner) finish() error {
+func (o *owner) finish() {
+	o.ended = true // also where nothing ever ran: there is nothing left to stop
 	o.end.after = o.work.stat()
 	if o.end.after.OOMKills > o.end.before.OOMKills {
 		o.end.kernel = kernelOOM(readKernelLog(), o.spec.Group.MemoryPath(o.spec.Host))
@@ -348,18 +349,29 @@ func (o *owner) finish() error {
 	if closeErr != nil && x.Exit.Detail == "" {
 		x.Exit.Detail = closeErr.Error()
 	}
-	err := WriteExited(".", x)
-	for tries := 0; err != nil && tries < 60; tries++ { // a full disk may be freed; nothing is told before it is durable
-		t := o.clk.NewTimer(time.Second)
-		<-t.C()
-		err = WriteExited(".", x)
-	}
-	if err != nil {
-		return fmt.Errorf("write exit: %w", err)
-	}
+	o.writeExited(x)
 	o.status.State, o.status.Exited, o.status.PeakMB = nodeproto.AttemptExited, x, x.PeakMB
 	o.tell()
-	return nil
+}
+
+// writeExited goes on until the end is durable: a full disk may be freed, and nobody else knows how it ended.
+func (o *owner) writeExited(x *Exited) {
+	for err := WriteExited(".", x); err != nil; err = WriteExited(".", x) {
+		if detail := "its end cannot be written down: " + err.Error(); o.status.Detail != detail {
+			o.status.State, o.status.Detail = nodeproto.AttemptStopping, detail
+			o.tell()
+		}
+		t := o.clk.NewTimer(time.Second)
+		for waiting := true; waiting; {
+			select {
+			case a := <-o.requests:
+				o.handle(a)
+			case <-t.C():
+				waiting = false
+			}
+		}
+	}
+	o.status.Detail = ""
 }
 
 // wall is the date of a boot time, in milliseconds, by the one moment at which the agent read both clocks.

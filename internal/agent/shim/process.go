@@ -69,7 +69,7 @@ func fork(s *Spec, path string, files [3]uintptr, check func() error) (int, erro
 		defer fd.Close()
 		attr.Sys.UseCgroupFD, attr.Sys.CgroupFD = true, int(fd.Fd())
 	case cgroup.V1:
-		back := s.Host.OwnTasks(s.Group)
+		back := cgroup.Detect().OwnTasks(s.Group)
 		if err := s.Group.JoinThread(); err != nil {
 			return 0, errors.Join(err, cgroup.LeaveThread(back))
 		}
@@ -79,8 +79,12 @@ func fork(s *Spec, path string, files [3]uintptr, check func() error) (int, erro
 		return 0, errors.Join(err, leave())
 	}
 	pid, err := syscall.ForkExec(path, s.Argv, attr)
-	if err := leave(); err != nil { // a thread of ours that stayed inside would be frozen when the group is killed
-		return pid, err
+	if leaveErr := leave(); leaveErr != nil { // a thread of ours that stayed inside would be frozen when the group is killed
+		if err == nil {
+			_ = unix.Kill(pid, unix.SIGKILL)
+			_, _ = unix.Wait4(pid, nil, 0, nil) // a child of ours that nobody else waits for yet
+		}
+		return 0, leaveErr
 	}
 	if err != nil {
 		return 0, fmt.Errorf("%w: exec %s: %w", errNotStarted, path, err)
