@@ -35,7 +35,7 @@ func (d *Driver) drainLocked(ctx context.Context, n *node, now time.Time) {
 	}
 	text := strings.Join(stays, "; ")
 	if len(text) > 1000 {
-		text = text[:1000] + "…"
+		text = strings.ToValidUTF8(text[:1000], "") + "…"
 	}
 	if text != n.drain.Stays {
 		n.drain.Stays = text

@@ -102,8 +102,10 @@ type Driver struct {
 	index       *place.Index
 	active      map[autoheal.NodeID]map[attemptRef]bool // attempts with a node that are not known to have ended
 	replaced    map[autoheal.WorkloadID]bool            // scaled services whose own attempt has to give way to the children
-	work        map[attemptRef]bool                     // attempts whose start or stop has to be sent
-	forgets     map[attemptRef]autoheal.NodeID          // ended attempts that a node may forget
+	draining    map[autoheal.NodeID]bool
+	dirty       map[attemptRef]bool            // observations that are not saved yet
+	work        map[attemptRef]bool            // attempts whose start or stop has to be sent
+	forgets     map[attemptRef]autoheal.NodeID // ended attempts that a node may forget
 	strays      map[attemptRef]*autoheal.Workload
 	inflight    map[string]autoheal.NodeID // invokes under way, by what they are for
 	load        map[autoheal.NodeID]int    // how many of them per node
@@ -143,6 +145,8 @@ func New(o Options) *Driver {
 		index:       place.New(),
 		active:      map[autoheal.NodeID]map[attemptRef]bool{},
 		replaced:    map[autoheal.WorkloadID]bool{},
+		draining:    map[autoheal.NodeID]bool{},
+		dirty:       map[attemptRef]bool{},
 		work:        map[attemptRef]bool{},
 		forgets:     map[attemptRef]autoheal.NodeID{},
 		strays:      map[attemptRef]*autoheal.Workload{},

@@ -178,7 +178,7 @@ func (g *fakeGateway) Invoke(ctx context.Context, p openclaw.InvokeParams) (json
 			return gave()
 		case f.late > 0:
 			go func() {
-				time.Sleep(p.Timeout + f.late)
+				<-time.After(p.Timeout + f.late)
 				_, _, _ = a.handle(context.Background(), p)
 			}()
 			return gave()

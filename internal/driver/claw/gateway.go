@@ -285,6 +285,7 @@ func (d *Driver) ForgetNode(ctx context.Context, id autoheal.NodeID) error {
 	}
 	delete(d.nodes, id)
 	delete(d.byDevice, n.device)
+	delete(d.draining, id)
 	d.index.RemoveNode(id)
 	ref := autoheal.NodeRef(id)
 	d.emitLocked(autoheal.Event{Kind: autoheal.EventGone, Gone: &ref, At: d.clock.Now(), Source: "registry"})

@@ -214,8 +214,12 @@ func (d *Driver) aliveLocked(ctx context.Context, w *workload, a *attempt, s *no
 		d.trackLocked(w, c)
 		return
 	}
-	if err := d.saveLocked(ctx, putAttempt(c)); err != nil {
-		d.log.LogAttrs(ctx, slog.LevelError, "cannot save an observation", slog.String("workload", c.ref.String()), slog.String("error", err.Error()))
+	if a.state.Ended() {
+		if err := d.saveLocked(ctx, putAttempt(c)); err != nil {
+			d.log.LogAttrs(ctx, slog.LevelError, "cannot save that an attempt is back", slog.String("workload", c.ref.String()), slog.String("error", err.Error()))
+		}
+	} else {
+		d.dirty[c.ref] = true
 	}
 	d.touchLocked(w, c, when, "poll")
 }

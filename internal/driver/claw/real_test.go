@@ -176,9 +176,9 @@ func realAgent(t *testing.T, o agent.Options) {
 	})
 }
 
-// TestConformanceForReal runs the suite with real processes. What cannot be broken here is skipped by name; the drills
+// TestRealConformance runs the suite with real processes. What cannot be broken here is skipped by name; the drills
 // break it.
-func TestConformanceForReal(t *testing.T) {
+func TestRealConformance(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts processes")
 	}

@@ -22,10 +22,11 @@ func (d *Driver) reconcileLoop() {
 		d.mu.Lock()
 		next := d.reconcileLocked(ctx)
 		d.mu.Unlock()
-		if !d.sleep(ctx, next, d.kickCh) {
-			return
-		}
+		d.sleep(ctx, next, d.kickCh)
 	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.flushLocked(ctx)
 }
 
 // reconcileLocked makes one pass and returns after what time there is something to do even if nothing changes.
@@ -35,10 +36,8 @@ func (d *Driver) reconcileLocked(ctx context.Context) time.Duration {
 	if d.connected && d.synced {
 		if !d.closing {
 			d.placeLocked(ctx, now)
-			for _, id := range d.nodeIDsLocked() {
-				if n := d.nodes[id]; n.drain != nil {
-					d.drainLocked(ctx, n, now)
-				}
+			for _, id := range slices.Sorted(maps.Keys(d.draining)) {
+				d.drainLocked(ctx, d.nodes[id], now)
 			}
 			for _, e := range d.replaceLocked() {
 				if err := d.saveLocked(ctx, e.rows...); err != nil {
@@ -50,6 +49,7 @@ func (d *Driver) reconcileLocked(ctx context.Context) time.Duration {
 		}
 		d.sendLocked(now)
 	}
+	d.flushLocked(ctx)
 	next := now.Add(d.opts.ProbeInterval)
 	for _, at := range d.retryAt {
 		if at.After(now) && at.Before(next) {
@@ -61,9 +61,7 @@ func (d *Driver) reconcileLocked(ctx context.Context) time.Duration {
 
 // expireLocked drops what holds for a time only.
 func (d *Driver) expireLocked(ctx context.Context, now time.Time) {
-	for _, m := range []map[string]time.Time{d.retryAt} {
-		maps.DeleteFunc(m, func(_ string, at time.Time) bool { return !at.After(now) })
-	}
+	maps.DeleteFunc(d.retryAt, func(_ string, at time.Time) bool { return !at.After(now) })
 	maps.DeleteFunc(d.shunned, func(_ autoheal.NodeID, at time.Time) bool { return !at.After(now) })
 	maps.DeleteFunc(d.busyGPUs, func(_ autoheal.GPUID, at time.Time) bool { return !at.After(now) })
 	for _, id := range slices.Sorted(maps.Keys(d.nominations)) {
@@ -111,16 +109,58 @@ func (d *Driver) placeLocked(ctx context.Context, now time.Time) {
 	if len(d.pending) == 0 {
 		return
 	}
+	var batch []placement
 	seen := map[autoheal.GangID]bool{}
 	for _, w := range d.waitingLocked() {
 		switch g := w.set.Gang; {
 		case g == "":
-			d.placeTogetherLocked(ctx, []*workload{w}, now)
+			batch = append(batch, d.placeTogetherLocked([]*workload{w}, now)...)
 		case !seen[g]:
 			seen[g] = true
-			d.placeGangLocked(ctx, g, now)
+			batch = append(batch, d.placeGangLocked(g, now)...)
 		}
 	}
+	d.commitLocked(ctx, batch, now)
+}
+
+// placement is a place that was found for a pending attempt and is not durable yet.
+type placement struct {
+	w        *workload
+	old, new *attempt
+}
+
+// commitLocked makes placements durable together and tells them, or takes all of them back.
+func (d *Driver) commitLocked(ctx context.Context, batch []placement, now time.Time) {
+	rows := make([]row, 0, 2*len(batch))
+	for _, p := range batch {
+		rows = append(rows, putAttempt(p.new), dropNomination(p.w.id))
+	}
+	if err := d.saveLocked(ctx, rows...); err != nil {
+		d.log.LogAttrs(ctx, slog.LevelError, "cannot place: the registry does not take it", slog.Int("attempts", len(batch)), slog.String("error", err.Error()))
+		for _, p := range slices.Backward(batch) {
+			d.trackLocked(p.w, p.old)
+		}
+		return
+	}
+	for _, p := range batch {
+		delete(d.nominations, p.w.id)
+		d.touchLocked(p.w, p.new, now, "registry")
+	}
+}
+
+// flushLocked saves what was observed of running attempts. It may be lost: it is observed again after the next start.
+func (d *Driver) flushLocked(ctx context.Context) {
+	rows := make([]row, 0, len(d.dirty))
+	for _, ref := range slices.SortedFunc(maps.Keys(d.dirty), attemptRef.compare) {
+		if a := d.attemptLocked(ref); a != nil && !a.state.Ended() {
+			rows = append(rows, putAttempt(a))
+		}
+	}
+	if err := d.saveLocked(ctx, rows...); err != nil {
+		d.log.LogAttrs(ctx, slog.LevelError, "cannot save observations", slog.Int("attempts", len(rows)), slog.String("error", err.Error()))
+		return
+	}
+	clear(d.dirty)
 }
 
 // waitingLocked lists the workloads whose current attempt is pending: by priority, then by age.
@@ -142,7 +182,7 @@ func (d *Driver) waitingLocked() []*workload {
 }
 
 // placeGangLocked places the pending members of a gang, if with them the gang is whole.
-func (d *Driver) placeGangLocked(ctx context.Context, g autoheal.GangID, now time.Time) {
+func (d *Driver) placeGangLocked(g autoheal.GangID, now time.Time) []placement {
 	var waiting []*workload
 	present, size := 0, 0
 	for _, id := range slices.Sorted(maps.Keys(d.gangs[g])) {
@@ -161,9 +201,9 @@ func (d *Driver) placeGangLocked(ctx context.Context, g autoheal.GangID, now tim
 		for _, w := range waiting {
 			d.explainLocked(w, "gang "+string(g)+" has "+strconv.Itoa(present)+" of "+strconv.Itoa(size)+" members ready to start", now)
 		}
-		return
+		return nil
 	}
-	d.placeTogetherLocked(ctx, waiting, now)
+	return d.placeTogetherLocked(waiting, now)
 }
 
 // requestLocked is what the placement of w's next or pending attempt has to observe.
@@ -185,43 +225,33 @@ func (d *Driver) requestLocked(w *workload, a *attempt) place.Request {
 	return r
 }
 
-// placeTogetherLocked places the pending attempts of all of ws, or of none.
-func (d *Driver) placeTogetherLocked(ctx context.Context, ws []*workload, now time.Time) {
+// placeTogetherLocked finds places for the pending attempts of all of ws, or of none, and holds them.
+func (d *Driver) placeTogetherLocked(ws []*workload, now time.Time) []placement {
 	if len(ws) == 0 {
-		return
+		return nil
 	}
 	reqs := make([]place.Request, len(ws))
+	generation := 0
 	for i, w := range ws {
 		reqs[i] = d.requestLocked(w, w.current())
+		generation = max(generation, w.attempt)
 	}
 	spots, refusal := d.index.FitAll(reqs)
 	if refusal != nil {
 		for _, w := range ws {
 			d.explainLocked(w, refusal.Detail, now)
 		}
-		return
+		return nil
 	}
-	generation := 0
-	for _, w := range ws {
-		generation = max(generation, w.attempt)
-	}
-	var rows []row
-	placed := make([]*attempt, len(ws))
+	out := make([]placement, len(ws))
 	for i, w := range ws {
 		c := w.current().clone()
 		c.node, c.gpus, c.state, c.detail = spots[i].Node, spots[i].GPUs, autoheal.Scheduled, ""
 		c.generation = strconv.Itoa(generation)
-		placed[i] = c
-		rows = append(rows, putAttempt(c), dropNomination(w.id))
+		out[i] = placement{w, w.current(), c}
+		d.trackLocked(w, c) // so that the next one sees that the place is taken
 	}
-	if err := d.saveLocked(ctx, rows...); err != nil {
-		d.log.LogAttrs(ctx, slog.LevelError, "cannot place: the registry does not take it", slog.String("workload", string(ws[0].id)), slog.String("error", err.Error()))
-		return
-	}
-	for i, w := range ws {
-		delete(d.nominations, w.id)
-		d.touchLocked(w, placed[i], now, "registry")
-	}
+	return out
 }
 
 // explainLocked tells why an attempt is still pending, when that has changed.

@@ -404,12 +404,19 @@ func (d *Driver) announceLocked() {
 	d.changed = make(chan struct{})
 }
 
-func (d *Driver) indexNodeLocked(n *node) { d.index.SetNode(d.viewLocked(n)) }
+func (d *Driver) indexNodeLocked(n *node) {
+	if n.drain != nil {
+		d.draining[n.id] = true
+	} else {
+		delete(d.draining, n.id)
+	}
+	d.index.SetNode(d.viewLocked(n))
+}
 
 // tellNodeLocked brings index and watcher up to date about a node, if anything that the port shows has changed.
 func (d *Driver) tellNodeLocked(n *node, at time.Time, source string, force bool) {
+	d.indexNodeLocked(n)
 	v := d.viewLocked(n)
-	d.index.SetNode(v)
 	quiet := *v
 	if n.told != nil {
 		quiet.LastSeen = n.told.LastSeen // a heartbeat alone is no change
