@@ -36,7 +36,7 @@ var pureParts = map[string][]string{
 }
 
 // shellFiles own the goroutines, timers and queues of internal/heal; every other file of it is the pure core.
-var shellFiles = []string{"blocked.go", "engine.go", "healer.go", "watch.go", "worker.go"}
+var shellFiles = []string{"blocked.go", "engine.go", "healer.go", "watch.go", "watchdog.go", "worker.go"}
 
 // checkRoot enforces "nouns and ports only" on the imports of the root package.
 func checkRoot(t *Tree) []Violation {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"autoheal.dev/autoheal"
@@ -24,6 +25,10 @@ type Options struct {
 	// Blocked is called when the journal can no longer be written and nothing is done any more (err set), and when that
 	// is over (err nil). It must get a message out without the disk, and give the disk's reserve back (behaviour G1).
 	Blocked func(err error)
+	// Stalled is called from a goroutine of its own when the loop has not come round for 30 s (behaviour G2): nothing is
+	// healed then, and nothing in this process can be trusted to end it. The caller ends the process, so that whoever
+	// supervises it starts it anew. nil = nobody watches.
+	Stalled func(stalledFor time.Duration)
 }
 
 // Engine runs one Core: it owns the only goroutine that touches it.
@@ -41,6 +46,7 @@ type Engine struct {
 	watch    *watcher
 	changes  *hub
 	waiting  map[string][]chan<- autoheal.Reply // by command ID
+	beats    atomic.Uint64                      // rises each time the loop comes round
 	looked   time.Time                          // when the loop last took its input
 	asked    time.Time                          // when it meant to do so again
 	blocked  *autoheal.Held
@@ -85,11 +91,15 @@ func (e *Engine) Run(ctx context.Context) error {
 	defer cancel()
 	e.watch = startWatch(work, e.opt.Cluster, e.events, e.failed)
 	defer func() { e.watch.stop() }()
+	if e.opt.Stalled != nil {
+		defer startWatchdog(work, e.opt.Clock, &e.beats, e.opt.Stalled).stop()
+	}
 	timer := e.opt.Clock.NewTimer(0)
 	defer timer.Stop()
 	e.looked = e.opt.Clock.Now()
 	e.asked = e.looked
 	for {
+		e.beats.Add(1)
 		in, err := e.observe(ctx, timer)
 		switch {
 		case ctx.Err() != nil:
