@@ -201,9 +201,9 @@ func (c *chaos) settleAll() {
 // answered too late, and whoever is cut off or restarted, no attempt begins twice, no at-most-once workload has two
 // copies, no lease outlives what fences count from, and in the end the registry tells the truth.
 func TestChaos(t *testing.T) {
-	seeds := uint64(30)
+	seeds := uint64(12)
 	if testing.Short() {
-		seeds = 5
+		seeds = 3
 	}
 	for seed := range seeds {
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"autoheal.dev/autoheal"
-	"autoheal.dev/autoheal/internal/nodeproto"
 	"autoheal.dev/autoheal/internal/openclaw"
 )
 
@@ -28,7 +27,20 @@ func (d *Driver) gatewayLoop(events <-chan openclaw.Event) {
 				d.gatewayDown()
 				return
 			}
-			d.gatewayEvent(ctx, e)
+			hint := d.gatewayEvent(e)
+			for more := true; more; { // many nodes that come and go at once cost one reading
+				select {
+				case next, open := <-events:
+					if more = open; open {
+						hint = d.gatewayEvent(next) || hint
+					}
+				default:
+					more = false
+				}
+			}
+			if hint && d.isConnected() {
+				d.readNodes(ctx)
+			}
 		case <-resync.C(): // events may be lost on the way, and a list may have failed
 			if d.isConnected() {
 				d.readNodes(ctx)
@@ -44,17 +56,19 @@ func (d *Driver) isConnected() bool {
 	return d.connected
 }
 
-func (d *Driver) gatewayEvent(ctx context.Context, e openclaw.Event) {
+// gatewayEvent takes over what an event says of the connection, and reports whether it is a hint to read the nodes.
+func (d *Driver) gatewayEvent(e openclaw.Event) bool {
 	switch e.Name {
 	case openclaw.EventConnected:
 		d.gatewayUp()
-		d.readNodes(ctx)
+		return true
 	case openclaw.EventDisconnected:
 		d.gatewayDown()
 	case openclaw.EventPresence, openclaw.EventDropped, openclaw.EventNodeRequested, openclaw.EventNodeResolved,
 		openclaw.EventDevRequested, openclaw.EventDevResolved, openclaw.EventDevChanged:
-		d.readNodes(ctx)
+		return true
 	}
+	return false
 }
 
 func (d *Driver) gatewayUp() {
@@ -86,6 +100,7 @@ func (d *Driver) gatewayDown() {
 	for _, n := range d.nodes {
 		n.connected = false
 		d.setLinkLocked(n, autoheal.LinkUnknown, now)
+		n.told = nil
 		d.indexNodeLocked(n)
 	}
 	d.log.LogAttrs(d.runCtx, slog.LevelWarn, "lost the gateway: everything is unknown until it is back")
@@ -315,7 +330,7 @@ func (d *Driver) trySyncLocked() {
 
 // followLocked starts the poll and the probe of a node.
 func (d *Driver) followLocked(n *node) {
-	if n.following || !n.speaksPoll() || !slices.Contains(append(n.commands, nodeproto.CmdPoll), nodeproto.CmdPoll) {
+	if n.following || !n.speaksPoll() {
 		return
 	}
 	n.following = true

@@ -404,26 +404,28 @@ func (d *Driver) announceLocked() {
 	d.changed = make(chan struct{})
 }
 
-func (d *Driver) indexNodeLocked(n *node) {
+// indexNodeLocked brings placement up to date about a node and returns it as the port shows it.
+func (d *Driver) indexNodeLocked(n *node) *autoheal.Node {
 	if n.drain != nil {
 		d.draining[n.id] = true
 	} else {
 		delete(d.draining, n.id)
 	}
-	d.index.SetNode(d.viewLocked(n))
+	v := d.viewLocked(n)
+	d.index.SetNode(v)
+	return v
 }
 
 // tellNodeLocked brings index and watcher up to date about a node, if anything that the port shows has changed.
 func (d *Driver) tellNodeLocked(n *node, at time.Time, source string, force bool) {
-	d.indexNodeLocked(n)
-	v := d.viewLocked(n)
-	quiet := *v
-	if n.told != nil {
-		quiet.LastSeen = n.told.LastSeen // a heartbeat alone is no change
+	if n.told != nil && !force {
+		v := d.viewLocked(n)
+		v.LastSeen = n.told.LastSeen // a heartbeat alone is no change
+		if reflect.DeepEqual(n.told, v) {
+			return
+		}
 	}
-	if !force && n.told != nil && reflect.DeepEqual(n.told, &quiet) {
-		return
-	}
+	v := d.indexNodeLocked(n)
 	n.told = v
 	d.emitLocked(autoheal.Event{Kind: autoheal.EventNode, Node: v, At: at, Source: source})
 	d.kick()

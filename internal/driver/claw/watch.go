@@ -115,7 +115,7 @@ func (d *Driver) listLocked() {
 	now := d.clock.Now()
 	for _, id := range slices.Sorted(maps.Keys(d.nodes)) {
 		n := d.nodes[id]
-		n.told = d.viewLocked(n)
+		n.told = d.indexNodeLocked(n)
 		w.push(autoheal.Event{Kind: autoheal.EventNode, Node: n.told, At: now, SeenAt: now, Source: "registry"})
 	}
 	for _, id := range slices.Sorted(maps.Keys(d.workloads)) {
