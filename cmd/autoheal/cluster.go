@@ -55,7 +55,7 @@ and are adopted by the next 'up'. SIGHUP reads the configuration again.`,
 			if server, _ := cmd.Flags().GetString("server"); strings.HasPrefix(server, "unix:") {
 				opt.Socket = strings.TrimPrefix(server, "unix:")
 			}
-			opt.Version, opt.Out = version, io.out
+			opt.Version, opt.Out, opt.Exit = version, io.out, os.Exit
 			opt.Verbose, _ = cmd.Flags().GetBool("verbose")
 			reload := make(chan os.Signal, 1)
 			signal.Notify(reload, syscall.SIGHUP)

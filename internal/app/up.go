@@ -50,6 +50,9 @@ type UpOptions struct {
 	Verbose bool
 	// Ready is called once every node answers.
 	Ready func()
+	// Exit ends the process at once, for when the healer has stalled and nothing in it can be trusted to stop in order.
+	// nil = nobody watches the healer.
+	Exit func(code int)
 }
 
 // up is a running embedded cluster while it is being put together.
@@ -225,10 +228,15 @@ func (u *up) classify(s autoheal.Spec, set autoheal.Settings) (autoheal.Class, s
 
 func (u *up) openEngine(ctx context.Context) error {
 	pol := u.loaded.Policy.WithProfile(policy.ProfileAct)
-	u.engine = heal.New(heal.Options{
+	pol.Enabled = pol.Enabled && !u.tooManyStalls()
+	opt := heal.Options{
 		Cluster: u.driver, Store: u.journal, Clock: u.clock, Logger: u.logger, Policy: pol, Blocked: u.blocked,
 		Life: heal.Life{Epoch: u.epoch, Version: u.opt.Version, ConfigHash: u.loaded.Hash(), BootID: bootID(), Cluster: pol.Cluster.Name},
-	})
+	}
+	if u.opt.Exit != nil {
+		opt.Stalled = u.stalled
+	}
+	u.engine = heal.New(opt)
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	ended := make(chan error, 1)
 	go func() {
