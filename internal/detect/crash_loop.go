@@ -19,7 +19,10 @@ func (crashLoop) Detect(v View, c Change, now time.Time) []autoheal.Finding {
 	if w == nil || w.State != autoheal.Failed || w.Exit == nil || !Wanted(w) {
 		return nil
 	}
-	if w.Exit.Reason == autoheal.ExitSuperseded { // we gave it up ourselves; what became of it is not known
+	switch w.Exit.Reason {
+	case autoheal.ExitSuperseded: // we gave it up ourselves; what became of it is not known
+		return nil
+	case autoheal.ExitDrained, autoheal.ExitShutdown: // who ended it makes the next attempt
 		return nil
 	}
 	if b := c.WorkloadBefore; b != nil && b.Attempt == w.Attempt && b.State == w.State && b.Desired == w.Desired && (b.Paused == nil) == (w.Paused == nil) {

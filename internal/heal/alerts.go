@@ -204,8 +204,5 @@ func recommend(i *incident) []string {
 			add("%s waits: %s", w, rec.Held.Detail)
 		}
 	}
-	if len(out) == 0 && i.Phase == autoheal.Recovered {
-		add("Nothing to do; the account is in autoheal postmortem %s", i.ID)
-	}
 	return out
 }

@@ -60,7 +60,11 @@ func postMortem(i *incident) string {
 		}
 	}
 	pf("\n## Next\n\n")
-	for _, r := range recommend(i) {
+	next := recommend(i)
+	if len(next) == 0 {
+		next = []string{"Nothing to do."}
+	}
+	for _, r := range next {
 		pf("- %s\n", r)
 	}
 	return b.String()
