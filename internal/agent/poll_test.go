@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -15,6 +16,7 @@ import (
 	"autoheal.dev/autoheal/internal/agent/shim"
 	"autoheal.dev/autoheal/internal/clock"
 	"autoheal.dev/autoheal/internal/nodeproto"
+	"autoheal.dev/autoheal/internal/openclaw"
 )
 
 // bareAgent has no folder, no shims and virtual time.
@@ -22,7 +24,7 @@ func bareAgent(t testing.TB) *Agent {
 	t.Helper()
 	begin := time.Now()
 	return &Agent{
-		clk: clock.Real{}, boot: func() time.Duration { return time.Hour + time.Since(begin) },
+		log: slog.New(slog.DiscardHandler), clk: clock.Real{}, boot: func() time.Duration { return time.Hour + time.Since(begin) },
 		life: "life-1", bootID: "boot-1", ctx: t.Context(), epoch: &epochFile{path: filepath.Join(t.TempDir(), "epoch")},
 		attempts: map[key]*attempt{}, floors: map[autoheal.WorkloadID]int{}, starting: map[key]*nodeproto.StartRequest{},
 		changed: make(chan struct{}), poll: make(chan struct{}), busy: map[int64]string{},
@@ -240,4 +242,40 @@ func TestStaleEpochHasItsCode(t *testing.T) {
 
 func serveCommand(ctx context.Context, a *Agent, command, params string) (json.RawMessage, error) {
 	return a.handle(ctx, invoke(command, params))
+}
+
+// TestOnlyRefusalRenews: a gateway whose process is gone stops nothing; silence, resets and rejections prove nothing.
+func TestOnlyRefusalRenews(t *testing.T) {
+	for _, allowed := range []bool{true, false} {
+		a := bareAgent(t)
+		a.opts.RefusedRenews = allowed
+		ask(t, a, nodeproto.PollRequest{SelfStopMS: 60_000})
+		for _, s := range []openclaw.ConnState{openclaw.StateConnected, openclaw.StateDisconnected, openclaw.StateRejected} {
+			a.connection(s, errors.New("reset by peer"))
+		}
+		if a.lease.deadline != 0 {
+			t.Error("the lease was renewed without a refusal")
+		}
+		a.connection(openclaw.StateRefused, errors.New("connection refused"))
+		if (a.lease.deadline > 0) != allowed {
+			t.Errorf("renewed by a refusal: %v, allowed: %v", a.lease.deadline > 0, allowed)
+		}
+	}
+}
+
+// TestRefusalRenewsForAnAdoptedShim: this life has not heard how long the lease is; its shims have.
+func TestRefusalRenewsForAnAdoptedShim(t *testing.T) {
+	a := bareAgent(t)
+	a.opts.RefusedRenews = true
+	a.list("wl-1", "")
+	at := a.attempts[key{"wl-1", 1}]
+	at.spec.Start.AtMostOnce = true
+	a.mu.Lock()
+	a.heardLocked(at, shim.Status{State: nodeproto.AttemptRunning, Lease: shim.Lease{Enforced: true, At: 1, SelfStopMS: 60_000}})
+	a.mu.Unlock()
+	a.connection(openclaw.StateRefused, errors.New("connection refused"))
+	r := a.renewal(at)
+	if r.Op != shim.OpRenew || !r.Lease.Enforced || r.Lease.At != int64(a.lease.deadline) || r.Lease.SelfStopMS != 60_000 {
+		t.Errorf("renewal %+v", r)
+	}
 }

@@ -140,9 +140,20 @@ func (o *owner) begun(r startResult) bool {
 	return true
 }
 
+// How often memory is looked at: seldom where the kernel enforces the limit and keeps the peak, once a second where this
+// is all there is.
+const (
+	sampleGroup    = 15 * time.Second
+	sampleMeasured = time.Second
+)
+
 // loop returns when nothing of the program is left.
 func (o *owner) loop(started <-chan startResult) {
-	sample := o.clk.NewTimer(time.Second)
+	every := sampleGroup
+	if !o.spec.Group.Exists() && o.spec.Container == nil {
+		every = sampleMeasured
+	}
+	sample := o.clk.NewTimer(every)
 	defer sample.Stop()
 	var mainGone <-chan unix.WaitStatus // nil until the start was taken, so that an end never comes before its beginning
 	var allGone <-chan struct{}
@@ -160,7 +171,7 @@ func (o *owner) loop(started <-chan startResult) {
 			o.due()
 		case <-sample.C():
 			o.measure()
-			sample.Reset(time.Second)
+			sample.Reset(every)
 		case ws := <-mainGone:
 			o.ended, o.end.status = true, ws
 			o.killRest() // what the program left behind ends with it
