@@ -127,6 +127,26 @@ func TestShutdownNamesWhatItCouldNotStop(t *testing.T) {
 	})
 }
 
+// TestSecondShutdownIsForced: who asks again without grace does not wait for the first grace to pass.
+func TestSecondShutdownIsForced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := openFleet(t, 1, 0)
+		settle(time.Second)
+		f.submit(t, "c/1", service("stubborn"))
+		settle(time.Second)
+		f.agents["n1"].slow = time.Hour
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := f.Shutdown(ctx, 10*time.Minute); autoheal.KindOf(err) != autoheal.ErrTimeout {
+			t.Fatalf("the first one: %v", err)
+		}
+		began := time.Now()
+		if err := f.Shutdown(t.Context(), 0); err != nil || time.Since(began) > 10*time.Second {
+			t.Errorf("the forced one took %v: %v", time.Since(began), err)
+		}
+	})
+}
+
 func TestDriverRestartAdopts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := openFleet(t, 3, 2)

@@ -139,6 +139,7 @@ func (d *Driver) sendStop(ctx context.Context, n *node, ref attemptRef, order st
 	}
 	key := "stop/" + ref.String()
 	switch {
+	case *a.stop != order && (err != nil || !resp.Unknown): // ordered anew meanwhile: that goes out next
 	case err != nil:
 		d.retryAt[key] = now.Add(retryAfter)
 		d.log.LogAttrs(ctx, slog.LevelWarn, "cannot stop yet", slog.String("workload", ref.String()), slog.String("node", string(n.id)), slog.String("error", err.Error()))

@@ -110,7 +110,6 @@ type stopOrder struct {
 	Reason autoheal.ExitReason `json:"reason"`
 	Grace  time.Duration       `json:"grace"`
 	Force  bool                `json:"force"`
-	Sent   bool                `json:"sent"` // the node accepted it
 }
 
 type nomination struct {
@@ -365,8 +364,12 @@ func (d *Driver) touchLocked(w *workload, a *attempt, at time.Time, source strin
 }
 
 func (d *Driver) trackLocked(w *workload, a *attempt) {
-	if old := w.attempts[a.ref.n]; old != nil && old.node != a.node {
+	old := w.attempts[a.ref.n]
+	if old != nil && old.node != a.node {
 		delete(d.active[old.node], a.ref)
+	}
+	if a.stop != nil && (old == nil || old.stop == nil || *old.stop != *a.stop) {
+		delete(d.retryAt, "stop/"+a.ref.String()) // a new order, such as a forced one, does not wait for the old one's grace
 	}
 	w.attempts[a.ref.n] = a
 	switch {
