@@ -34,7 +34,7 @@ func (d *Driver) planStart(a autoheal.Action) (effect, *autoheal.Error) {
 		return effect{}, problem(autoheal.ErrInvalid, "it is scaled: its replicas are started, not it")
 	case p.Attempt <= w.attempt:
 		return effect{}, nil // it exists already
-	case p.Attempt > w.attempt+1:
+	case p.Attempt > w.attempt+1 && w.set.Gang == "": // the ranks of a gang share one generation and may skip numbers
 		return effect{}, problem(autoheal.ErrConflict, "attempt %d cannot follow attempt %d", p.Attempt, w.attempt)
 	case w.desired != autoheal.DesiredRunning:
 		return effect{}, problem(autoheal.ErrConflict, "it is wanted %s", w.desired)
@@ -48,6 +48,7 @@ func (d *Driver) planStart(a autoheal.Action) (effect, *autoheal.Error) {
 		return effect{}, err
 	}
 	next := d.nextAttempt(w, w.current(), causeStart)
+	next.ref.n = p.Attempt
 	next.action, next.hedge = a.ID, p.Hedge
 	next.wishes = wishes{Avoid: slices.Clone(p.Avoid), AvoidGPUs: slices.Clone(p.AvoidGPUs)}
 	if p.MemoryMB > 0 {
@@ -84,8 +85,8 @@ func (d *Driver) planStart(a autoheal.Action) (effect, *autoheal.Error) {
 	}}, nil
 }
 
-// olderAttempts returns what becomes of the attempts before a new one, or why it may not be made: at most one copy of an
-// at-most-once workload exists unless the caller proves that the older one is gone.
+// olderAttempts returns what becomes of the attempts before a new one, or why it may not be made: an older copy that can
+// be reached is stopped first, and of an at-most-once workload one that cannot be reached must be proven gone.
 func (d *Driver) olderAttempts(w *workload, p autoheal.ActionParams) ([]*attempt, *autoheal.Error) {
 	var out []*attempt
 	for _, o := range w.sorted() {
@@ -103,6 +104,9 @@ func (d *Driver) olderAttempts(w *workload, p autoheal.ActionParams) ([]*attempt
 			continue
 		}
 		if p.Proof == "" || p.Proof == autoheal.ProofNone {
+			if n := d.nodes[o.node]; !w.atMostOnce && (n == nil || n.link != autoheal.LinkUp) {
+				continue // the copy out of reach stays listed, and is settled when its node is back (behaviour C5)
+			}
 			return nil, problem(autoheal.ErrConflict, "attempt %d on %s is not known to have ended: a proof is needed", o.ref.n, o.node)
 		}
 		c := o.clone()

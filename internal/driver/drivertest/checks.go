@@ -29,6 +29,7 @@ var checks = []struct {
 	{"StartIsKeyedByAttempt", checkStartKey},
 	{"StartHonoursItsWishes", checkStartWishes},
 	{"AtMostOnceNeedsProof", checkAtMostOnce},
+	{"MayRunTwiceNeedsNoProof", checkMayRunTwice},
 	{"HedgeIsAnExtraCopy", checkHedge},
 	{"StopEndsExactlyOne", checkStop},
 	{"StopForGood", checkStopFinal},

@@ -94,6 +94,27 @@ func checkAtMostOnce(b *bench) {
 	b.await("attempt 1 is given up", func(o *observer) bool { return o.works[attempt{id, 1}].State.Ended() })
 }
 
+// checkMayRunTwice: a copy out of reach is replaced without proof, stays listed, and is still there when its node is back.
+func checkMayRunTwice(b *bench) {
+	b.need("cut a node off and heal it", b.CutNode != nil && b.HealNode != nil && b.RunningCopies != nil)
+	id := b.submit(b.Service("replica"))
+	on := b.nodeOf(id)
+	b.mustRefuse(start(id, 2, autoheal.ActionParams{Proof: autoheal.ProofNone}), autoheal.ErrConflict)
+	b.CutNode(on)
+	b.await("silence", func(o *observer) bool { return o.nodes[on].Link == autoheal.LinkSilent })
+	b.mustDo(start(id, 2, autoheal.ActionParams{Proof: autoheal.ProofNone, Avoid: []autoheal.NodeID{on}}))
+	b.await("attempt 2 runs elsewhere", func(o *observer) bool {
+		return o.in(id, 2, autoheal.Running) && o.works[attempt{id, 2}].Node != on && o.in(id, 1, autoheal.Running)
+	})
+	b.HealNode(on)
+	b.await("the node is back", func(o *observer) bool { return o.nodes[on].Link == autoheal.LinkUp })
+	if n := b.RunningCopies(id); n != 2 {
+		b.t.Fatalf("%d copies run, want both: the driver settles nothing by itself", n)
+	}
+	b.mustDo(stop(id, 1, autoheal.ActionParams{Attempt: 1}))
+	b.await("the older copy ends", func(o *observer) bool { return o.works[attempt{id, 1}].State.Ended() })
+}
+
 func checkHedge(b *bench) {
 	id := b.submit(b.Service("hedged"))
 	on := b.nodeOf(id)
