@@ -58,6 +58,7 @@ type UpOptions struct {
 // up is a running embedded cluster while it is being put together.
 type up struct {
 	opt    UpOptions
+	hurry  context.Context // ends when nobody is to be waited for any more
 	clock  clock.Clock
 	logger *slog.Logger
 	loaded *policy.Loaded
@@ -80,7 +81,7 @@ type up struct {
 // Up runs an embedded cluster on this machine until ctx ends: gateway, agents, healer, local door. When hurry ends, too,
 // it no longer waits for anybody. A signal on reload reads the configuration again.
 func Up(ctx, hurry context.Context, reload <-chan os.Signal, opt UpOptions) error {
-	u := &up{opt: opt, clock: clock.NewSteady(), failed: make(chan error, 2)}
+	u := &up{opt: opt, hurry: hurry, clock: clock.NewSteady(), failed: make(chan error, 2)}
 	level := slog.LevelWarn
 	if opt.Verbose {
 		level = slog.LevelInfo
@@ -304,8 +305,10 @@ func (u *up) openAgents(context.Context) error {
 
 // stopWorkloads ends every workload in order; in a hurry it kills them.
 func (u *up) stopWorkloads(ctx context.Context) error {
-	err := u.driver.Shutdown(ctx, 10*time.Second)
-	if err == nil {
+	patient, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(u.hurry, cancel)()
+	if err := u.driver.Shutdown(patient, 10*time.Second); err == nil {
 		return nil
 	}
 	fmt.Fprintln(u.opt.Out, "killing what still runs")
