@@ -126,6 +126,10 @@ var Arrows = []Arrow{
 	{Package: "internal/tool/tooltest", May: []string{"internal/policy", "internal/tool"}, Remedy: keepLeaf},
 	{Package: "internal/journal/journaltest", May: []string{"internal/journal"}, Remedy: keepLeaf},
 	{Package: "internal/store/storetest", May: []string{"internal/store"}, Remedy: keepLeaf},
+	{
+		Package: "internal/e2e", NoRoot: true, Tests: []string{"internal/clock", "internal/store", "internal/surface/client"},
+		Remedy: "a test of the whole runs the binary and knows what an operator can know",
+	},
 	{Package: "internal/leakcheck", May: []string{"internal/clock"}, NoRoot: true, Remedy: keepLeaf},
 	{Package: "internal/archtest", NoRoot: true, Remedy: keepLeaf},
 }
