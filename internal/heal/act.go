@@ -174,8 +174,8 @@ func (c *Core) result(r autoheal.Result) {
 	}
 	c.dirty[key{inc: inc, w: a.Workload}] = true
 	c.dirty[key{inc: inc}] = true
-	if a.Workload != "" {
-		c.dirty[key{inc: inc, w: a.Workload, what: dutyOld}] = true
+	if a.Target.Kind == autoheal.RefWorkload {
+		c.touchWorkload(autoheal.WorkloadID(a.Target.ID))
 	}
 	if a.Verb == autoheal.Uncordon {
 		c.dirty[key{what: dutyMark, w: autoheal.WorkloadID(autoheal.Ref{Kind: a.Target.Kind, ID: a.Target.ID}.String())}] = true
@@ -205,9 +205,11 @@ func (c *Core) marked(inc autoheal.IncidentID, a *action) {
 	r := autoheal.Ref{Kind: a.Target.Kind, ID: a.Target.ID}
 	switch a.Verb {
 	case autoheal.Cordon, autoheal.QuarantineGPU:
-		c.record(inc, journal.MarkSet{Ref: r, Verb: a.Verb, Mark: autoheal.Mark{By: autoheal.ByAutoheal, Reason: a.Reason, Incident: inc, Epoch: a.Epoch, At: c.now}})
+		if m := c.d.Marks[r.String()]; m == nil || m.Incident != inc {
+			c.record(inc, journal.MarkSet{Ref: r, Verb: a.Verb, Mark: autoheal.Mark{By: autoheal.ByAutoheal, Reason: a.Reason, Incident: inc, Epoch: a.Epoch, At: c.now}})
+		}
 		c.dirty[key{what: dutyMark, w: autoheal.WorkloadID(r.String())}] = true
-	case autoheal.Uncordon, autoheal.ReleaseGPU:
+	case autoheal.ReleaseGPU:
 		c.clearMark(r, "returned to service")
 	}
 }

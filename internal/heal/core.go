@@ -87,7 +87,7 @@ type key struct {
 
 // Standing duties.
 const (
-	dutyOld   = "old"   // copies that a recovery replaced and that may come back
+	dutyOld   = "old"   // older copies of a workload that run beside a newer one
 	dutyReset = "reset" // a restart counter that may be forgiven
 	dutyMark  = "mark"  // a node that we cordoned: return to service
 	dutyStorm = "storm"
@@ -228,8 +228,8 @@ func (c *Core) touch(ch detect.Change) {
 		for _, w := range c.v.WorkloadsOn(n.ID) {
 			c.touchWorkload(w.ID)
 		}
-		for k := range c.ix.oldOn[n.ID] {
-			c.dirty[k] = true
+		for _, w := range c.v.oldOn(n.ID) {
+			c.dirty[key{w: w, what: dutyOld}] = true
 		}
 		c.wake("node/" + string(n.ID))
 		if n.Ready && n.Schedulable {
@@ -267,8 +267,8 @@ func (c *Core) touchWorkload(w autoheal.WorkloadID) {
 	if at, ok := c.ix.recOf[w]; ok {
 		c.dirty[key{inc: at.inc, w: at.lead}] = true
 	}
-	if at, ok := c.ix.oldOf[w]; ok {
-		c.dirty[key{inc: at.inc, w: at.lead, what: dutyOld}] = true
+	if len(c.v.old[w]) > 0 {
+		c.dirty[key{w: w, what: dutyOld}] = true
 	}
 }
 
@@ -299,9 +299,12 @@ func (c *Core) markAll() {
 	for id := range c.ix.openIDs {
 		c.touchSubject(c.d.Incidents[id].Subject)
 		c.dirty[key{inc: id}] = true
+		for _, w := range c.d.Incidents[id].Order {
+			c.dirty[key{inc: id, w: w, what: dutyPage}] = true
+		}
 	}
-	for _, at := range c.ix.oldOf {
-		c.dirty[key{inc: at.inc, w: at.lead, what: dutyOld}] = true
+	for w := range c.v.old {
+		c.dirty[key{w: w, what: dutyOld}] = true
 	}
 	for r := range c.d.Marks {
 		c.dirty[key{what: dutyMark, w: autoheal.WorkloadID(r)}] = true
@@ -339,11 +342,11 @@ func (c *Core) step(k key) {
 		c.stepMark(string(k.w))
 	case k.what == dutyStorm:
 		c.stepStorm()
+	case k.what == dutyOld:
+		c.stepOld(k.w)
 	case i == nil:
 	case k.what == dutyPage:
 		c.stepPage(i, i.Recoveries[k.w])
-	case k.what == dutyOld:
-		c.stepOld(i, k.w)
 	case k.w == "":
 		c.stepIncident(i)
 	case i.Recoveries[k.w] != nil && !i.Phase.Ended():

@@ -80,6 +80,7 @@ func (c *Core) count(rec *recovery, w *autoheal.Workload, own bool) (count, oomS
 		next.OOMSteps++
 	}
 	c.record("", next)
+	c.dirty[key{what: dutyReset, w: rec.Workload}] = true
 	return next.Count, r.OOMSteps
 }
 

@@ -27,6 +27,7 @@ func (c *Core) find(f autoheal.Finding) {
 func (c *Core) findNode(f autoheal.Finding, open *incident) {
 	if open != nil {
 		c.evidence(open, f)
+		c.affected(open) // it may have answered in between, and have been left alone
 		c.touchSubject(f.Subject)
 		return
 	}
@@ -151,7 +152,10 @@ func (c *Core) affected(i *incident) {
 	}
 	for _, w := range c.v.WorkloadsOn(n.ID) {
 		lead := c.leadOf(w)
-		if lead == nil || !detect.Wanted(w) || i.Recoveries[lead.ID] != nil {
+		if lead == nil || !detect.Wanted(w) {
+			continue
+		}
+		if rec := i.Recoveries[lead.ID]; rec != nil && rec.Step != autoheal.StepDone {
 			continue
 		}
 		c.openRecovery(i, lead, n.LastSeen, c.pol.Grace(w), string(firstRung(i.Kind)))
@@ -169,12 +173,14 @@ func firstRung(k autoheal.FailureKind) string {
 // when this cause comes first (behaviour A5).
 func (c *Core) openRecovery(i *incident, lead *autoheal.Workload, failedAt time.Time, grace time.Duration, rung string) {
 	if at, ok := c.ix.recOf[lead.ID]; ok {
-		if at.inc == i.ID || !c.outranks(i, c.d.Incidents[at.inc]) {
+		other := c.d.Incidents[at.inc]
+		if at.inc == i.ID || !c.takesOver(i, other, other.Recoveries[at.lead]) {
 			return
 		}
-		other := c.d.Incidents[at.inc]
 		c.done(other, other.Recoveries[at.lead], autoheal.EndCancelled, "taken over by "+string(i.ID))
-		c.record(other.ID, journal.IncidentMerged{Into: i.ID, Reason: "a symptom of it"})
+		if other.Kind != i.Kind {
+			c.record(other.ID, journal.IncidentMerged{Into: i.ID, Reason: "a symptom of it"})
+		}
 		c.dirty[key{inc: other.ID}] = true
 	}
 	p := journal.RecoveryOpened{
@@ -201,8 +207,9 @@ func (c *Core) openRecovery(i *incident, lead *autoheal.Workload, failedAt time.
 	}
 }
 
-// outranks reports whether i's kind comes before other's, or is the same kind on another subject and newer.
-func (c *Core) outranks(i, other *incident) bool {
+// takesOver reports whether i goes on with what other has begun: its kind comes first (behaviour A5), or it is the same
+// kind and the copy that other made is the one that i has lost.
+func (c *Core) takesOver(i, other *incident, rec *recovery) bool {
 	rank := func(k autoheal.FailureKind) int {
 		for n, x := range autoheal.FailureKinds() {
 			if x == k {
@@ -211,7 +218,10 @@ func (c *Core) outranks(i, other *incident) bool {
 		}
 		return len(autoheal.FailureKinds())
 	}
-	return rank(i.Kind) <= rank(other.Kind)
+	if i.Kind == other.Kind {
+		return rec.Step == autoheal.StepStarting || rec.Step == autoheal.StepVerifying
+	}
+	return rank(i.Kind) < rank(other.Kind)
 }
 
 // evidence adds a finding's signals.

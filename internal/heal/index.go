@@ -12,10 +12,10 @@ import (
 type index struct {
 	open    map[string]autoheal.IncidentID // by subject
 	openIDs map[autoheal.IncidentID]bool
-	last    map[string]autoheal.IncidentID // newest incident of a subject, open or not
-	recOf   map[autoheal.WorkloadID]recAt  // the open recovery of a workload, under every member
-	oldOf   map[autoheal.WorkloadID]recAt  // a recovery whose replaced copies are not settled
-	oldOn   map[autoheal.NodeID]map[key]bool
+	last    map[string]autoheal.IncidentID  // newest incident of a subject, open or not
+	recOf   map[autoheal.WorkloadID]recAt   // the open recovery of a workload, under every member
+	starts  map[autoheal.WorkloadID]*action // the newest start of a workload, of whatever incident
+	lastOf  map[autoheal.WorkloadID]recAt   // the newest recovery of a workload, open or not, under every member
 }
 
 // recAt names a recovery.
@@ -27,12 +27,13 @@ type recAt struct {
 func newIndex() *index {
 	return &index{
 		open: map[string]autoheal.IncidentID{}, openIDs: map[autoheal.IncidentID]bool{}, last: map[string]autoheal.IncidentID{},
-		recOf: map[autoheal.WorkloadID]recAt{}, oldOf: map[autoheal.WorkloadID]recAt{}, oldOn: map[autoheal.NodeID]map[key]bool{},
+		recOf: map[autoheal.WorkloadID]recAt{}, starts: map[autoheal.WorkloadID]*action{}, lastOf: map[autoheal.WorkloadID]recAt{},
 	}
 }
 
 func (x *index) rebuild(d *durable) {
 	*x = *newIndex()
+	newest := map[autoheal.WorkloadID]time.Time{}
 	for _, id := range d.incidentIDs() {
 		i := d.Incidents[id]
 		x.last[i.Subject.String()] = id
@@ -42,6 +43,13 @@ func (x *index) rebuild(d *durable) {
 		}
 		for _, w := range i.Order {
 			x.setRecovery(i, i.Recoveries[w])
+			if rec := i.Recoveries[w]; !rec.Opened.Before(newest[w]) {
+				newest[w] = rec.Opened
+				x.setLast(i, rec)
+			}
+		}
+		for _, a := range i.Actions {
+			x.setStart(a)
 		}
 	}
 }
@@ -67,10 +75,11 @@ func (x *index) follow(d *durable, r journal.Record) {
 		}
 	case journal.RecoveryOpened:
 		x.setRecovery(i, i.Recoveries[p.Workload])
+		x.setLast(i, i.Recoveries[p.Workload])
 	case journal.RecoveryStep:
 		x.setRecovery(i, i.Recoveries[p.Workload])
-	case journal.Overlap:
-		x.setRecovery(i, i.Recoveries[p.Workload])
+	case journal.Intent:
+		x.setStart(d.action(p.Action.ID, i.ID))
 	}
 }
 
@@ -83,22 +92,25 @@ func (x *index) setRecovery(i *incident, rec *recovery) {
 		case x.recOf[w] == at:
 			delete(x.recOf, w)
 		}
-		switch {
-		case rec.unsettled():
-			x.oldOf[w] = at
-		case x.oldOf[w] == at:
-			delete(x.oldOf, w)
-		}
 	}
-	k := key{inc: i.ID, w: rec.Workload, what: dutyOld}
-	if !rec.unsettled() {
-		delete(x.oldOn[rec.From], k)
+}
+
+// setLast notes the newest recovery of its members.
+func (x *index) setLast(i *incident, rec *recovery) {
+	for _, w := range rec.Members {
+		x.lastOf[w] = recAt{i.ID, rec.Workload}
+	}
+}
+
+// setStart notes the newest start of a workload.
+func (x *index) setStart(a *action) {
+	if a == nil || a.Verb != autoheal.Start {
 		return
 	}
-	if x.oldOn[rec.From] == nil {
-		x.oldOn[rec.From] = map[key]bool{}
+	w := autoheal.WorkloadID(a.Target.ID)
+	if old := x.starts[w]; old == nil || a.Params.Attempt >= old.Params.Attempt {
+		x.starts[w] = a
 	}
-	x.oldOn[rec.From][k] = true
 }
 
 // unsettled reports whether a replaced copy may still come back: a new attempt was asked for without the old one's exit

@@ -2,7 +2,10 @@ package heal
 
 import (
 	"fmt"
+	"maps"
 	"math"
+	"slices"
+	"strings"
 	"time"
 
 	"autoheal.dev/autoheal"
@@ -10,20 +13,21 @@ import (
 	"autoheal.dev/autoheal/internal/policy"
 )
 
-// oldChanged follows a copy that was replaced: once it has ended, the overlap of the two is known.
+// oldChanged follows an older copy of a workload: once it has ended, the overlap with the newer one is known.
 func (c *Core) oldChanged(w *autoheal.Workload) {
-	at, ok := c.ix.oldOf[w.ID]
-	if !ok {
-		return
-	}
-	i := c.d.Incidents[at.inc]
-	rec := i.Recoveries[at.lead]
+	c.dirty[key{w: w.ID, what: dutyOld}] = true
 	if live(w) {
-		c.dirty[key{inc: at.inc, w: at.lead, what: dutyOld}] = true
 		return
 	}
+	c.dirty[key{what: dutyMark, w: autoheal.WorkloadID(autoheal.NodeRef(w.Node).String())}] = true
+	at := c.ix.lastOf[w.ID]
+	i := c.d.Incidents[at.inc]
+	if i == nil || i.Recoveries[at.lead] == nil || w.Exit == nil || w.Exit.Reason == autoheal.ExitSuperseded {
+		return // given up by the driver, not seen to end
+	}
+	rec := i.Recoveries[at.lead]
 	for n, id := range rec.Members {
-		if id == w.ID && rec.Attempts[n] == w.Attempt {
+		if id == w.ID && rec.Attempts[n] == w.Attempt && rec.unsettled() {
 			c.overlap(i, rec, w, rec.NewAttempts[n])
 		}
 	}
@@ -46,36 +50,67 @@ func (c *Core) overlap(i *incident, rec *recovery, old *autoheal.Workload, attem
 			text: fmt.Sprintf("two copies of the at-most-once workload %s ran at once for %s: attempt %d on %s and attempt %d; check what it wrote", old.ID, both, old.Attempt, old.Node, attempt),
 		})
 	}
-	c.dirty[key{what: dutyMark, w: autoheal.WorkloadID(autoheal.NodeRef(rec.From).String())}] = true
 }
 
-// stepOld settles copies that came back after they were replaced (behaviour C5): of an at-most-once workload the old one
-// is stopped at once; of one that may run twice it is kept until the replacement has passed its dwell.
-func (c *Core) stepOld(i *incident, lead autoheal.WorkloadID) {
-	rec := i.Recoveries[lead]
-	if rec == nil || !rec.unsettled() {
+// stepOld settles older copies of a workload that run beside a newer one, as when a node comes back (behaviour C5): of an
+// at-most-once workload the older one is stopped at once; of one that may run twice it is kept until the newer one has
+// passed its dwell, or for good when the newer one does not run.
+func (c *Core) stepOld(id autoheal.WorkloadID) {
+	cur, at := c.v.cur[id], c.ix.lastOf[id]
+	i := c.d.Incidents[at.inc]
+	if cur == nil || i == nil || !c.v.synced {
 		return
 	}
-	node := c.v.nodes[rec.From]
-	if node == nil || node.Link != autoheal.LinkUp {
-		return
-	}
-	for n, id := range rec.Members {
-		old := c.v.old[id][rec.Attempts[n]]
-		if !live(old) || !rec.AtMostOnce && rec.End != autoheal.EndRecovered {
+	k := key{w: id, what: dutyOld}
+	for _, n := range slices.Sorted(maps.Keys(c.v.old[id])) {
+		old := c.v.old[id][n]
+		node := c.v.nodes[old.Node]
+		if node == nil || node.Link != autoheal.LinkUp || !c.surplus(cur, k) {
 			continue
 		}
-		c.act(&proposal{
-			i: i, rec: rec, k: key{inc: i.ID, w: lead, what: dutyOld}, verb: autoheal.Stop, target: old.Ref(), step: policy.StepMigrate,
-			node: node, reason: fmt.Sprintf("attempt %d replaced it", rec.NewAttempts[n]),
-			params: autoheal.ActionParams{Attempt: old.Attempt, Grace: stopGrace(rec.Class), Force: rec.AtMostOnce},
+		c.insist(&proposal{
+			i: i, rec: i.Recoveries[at.lead], k: k, verb: autoheal.Stop, target: old.Ref(), step: policy.StepMigrate,
+			node: node, reason: fmt.Sprintf("attempt %d replaced it", cur.Attempt),
+			params: autoheal.ActionParams{Attempt: n, Grace: stopGrace(cur.Class), Force: cur.AtMostOnce},
 		})
 	}
 }
 
+// surplus reports whether what runs beside cur, an older copy of the same workload, is not needed any more.
+func (c *Core) surplus(cur *autoheal.Workload, k key) bool {
+	if cur.AtMostOnce || cur.Desired == autoheal.DesiredCancelled || cur.State == autoheal.Succeeded {
+		return true
+	}
+	node := c.v.nodes[cur.Node]
+	if _, open := c.ix.recOf[cur.ID]; open || cur.State != autoheal.Running || !cur.Ready || node == nil || node.Link != autoheal.LinkUp {
+		return false
+	}
+	if at := cur.StartedAt.Add(c.pol.Dwell(cur.Class)); c.now.Before(at) {
+		c.after(k, at)
+		return false
+	}
+	return true
+}
+
+// insist acts, and acts again as long as what it wants is not seen: it is called only while that is so.
+func (c *Core) insist(p *proposal) {
+	state, a := c.act(p)
+	if state != actDone && state != actFailed {
+		return
+	}
+	if at := a.ResultAt.Add(max(insistEvery, p.params.Grace+insistEvery/2)); c.now.Before(at) {
+		c.after(p.k, at)
+		return
+	}
+	c.send(p, nil)
+}
+
+// insistEvery is how long what was asked for may take to be seen before it is asked for again.
+const insistEvery = 30 * time.Second
+
 // marks asks for a node's mark to be looked at.
 func (c *Core) marks(n *autoheal.Node) {
-	if r := autoheal.NodeRef(n.ID).String(); c.d.Marks[r] != nil {
+	if r := autoheal.NodeRef(n.ID).String(); c.d.Marks[r] != nil || n.MarkedBy(autoheal.ByAutoheal) != nil {
 		c.dirty[key{what: dutyMark, w: autoheal.WorkloadID(r)}] = true
 	}
 }
@@ -83,6 +118,7 @@ func (c *Core) marks(n *autoheal.Node) {
 // stepMark returns a node to service (behaviour B4): our own cordon only, after steady contact for the dwell, with stale
 // copies settled. A node that fails again and again waits for a person.
 func (c *Core) stepMark(ref string) {
+	c.adoptMark(ref)
 	m := c.d.Marks[ref]
 	if m == nil || m.Verb != autoheal.Cordon {
 		return
@@ -97,7 +133,7 @@ func (c *Core) stepMark(ref string) {
 		c.markGone(k, m)
 		return
 	}
-	if _, open := c.ix.open[ref]; open || len(c.ix.oldOn[n.ID]) > 0 || i == nil {
+	if _, open := c.ix.open[ref]; open || len(c.v.oldOn(n.ID)) > 0 || i == nil {
 		return
 	}
 	if o := c.d.Offenders[ref]; o != nil && c.score(o) >= c.pol.Offender.Score {
@@ -111,14 +147,43 @@ func (c *Core) stepMark(ref string) {
 		c.after(k, at)
 		return
 	}
-	c.act(&proposal{
+	c.insist(&proposal{
 		i: i, k: k, verb: autoheal.Uncordon, target: n.Ref(), step: policy.Step(autoheal.Uncordon), node: n,
 		reason: fmt.Sprintf("it has answered for %s", c.returnDwell(ref)),
 	})
 }
 
+// adoptMark takes a mark of ours into the books that is seen and not there: a cordon whose outcome was unknown, or that
+// took effect after its incident had ended.
+func (c *Core) adoptMark(ref string) {
+	kind, id, _ := strings.Cut(ref, "/")
+	n := c.v.nodes[autoheal.NodeID(id)]
+	if c.d.Marks[ref] != nil || kind != string(autoheal.RefNode) || n == nil {
+		return
+	}
+	m := n.MarkedBy(autoheal.ByAutoheal)
+	if m == nil {
+		return
+	}
+	inc := m.Incident
+	if c.d.Incidents[inc] == nil {
+		inc = c.ix.last[ref]
+	}
+	if c.d.Incidents[inc] != nil {
+		c.record(inc, journal.MarkSet{Ref: autoheal.NodeRef(n.ID), Verb: autoheal.Cordon, Mark: *m})
+	}
+}
+
 // markGone notices that somebody else removed our mark: a person's uncordon is remembered, not fought.
 func (c *Core) markGone(k key, m *ownMark) {
+	if i := c.d.Incidents[m.Incident]; i != nil {
+		for n := len(i.Actions) - 1; n >= 0; n-- {
+			if a := i.Actions[n]; a.Verb == autoheal.Uncordon && a.Target.Same(m.Ref) && a.IntentAt.After(m.Mark.At) {
+				c.clearMark(m.Ref, "returned to service")
+				return
+			}
+		}
+	}
 	if at := m.Mark.At.Add(3 * c.pol.Node.ProbeInterval); c.now.Before(at) {
 		c.after(k, at) // the listing may be older than our mark
 		return

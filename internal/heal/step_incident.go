@@ -23,12 +23,19 @@ func (c *Core) stepSuspected(i *incident) {
 	switch {
 	case i.Subject.Kind == autoheal.RefCluster:
 		c.stepStorm()
-	case c.withdrawn(i) && c.untouched(i):
-		c.leaveAlone(i, "the node answers again")
-		c.phase(i, autoheal.Cleared, "the evidence was withdrawn")
 	case c.withdrawn(i):
-		c.phase(i, autoheal.Recovering, "the node answers again after work was moved")
-		c.stepRecovering(i)
+		moved := c.moved(i)
+		c.leaveAlone(i, "the node answers again")
+		switch {
+		case i.Open == 0 && !moved:
+			c.phase(i, autoheal.Cleared, "the evidence was withdrawn")
+		case moved:
+			c.phase(i, autoheal.Recovering, "the node answers again after work was moved")
+			c.stepRecovering(i)
+		default:
+			c.phase(i, autoheal.Recovering, "the node answers again, but some of its work has ended")
+			c.stepRecovering(i)
+		}
 	case c.confirmed(i):
 		c.phase(i, autoheal.Recovering, c.confirmation(i))
 		c.notifyFailure(i)
@@ -45,14 +52,15 @@ func (c *Core) withdrawn(i *incident) bool {
 	return c.v.synced && (n == nil || n.Link == autoheal.LinkUp)
 }
 
-// untouched reports whether nothing was done yet that cannot simply be dropped.
-func (c *Core) untouched(i *incident) bool {
+// moved reports whether something was done that cannot simply be dropped.
+func (c *Core) moved(i *incident) bool {
 	for _, w := range i.Order {
-		if rec := i.Recoveries[w]; rec.Step == autoheal.StepStarting || rec.Step == autoheal.StepVerifying {
-			return false
+		switch rec := i.Recoveries[w]; {
+		case rec.Step == autoheal.StepStarting, rec.Step == autoheal.StepVerifying, rec.End == autoheal.EndRecovered:
+			return true
 		}
 	}
-	return true
+	return false
 }
 
 // confirmed reports whether the incident may be acted upon, and arranges to look again when it may be.
@@ -127,10 +135,10 @@ func (c *Core) phase(i *incident, to autoheal.Phase, reason string) {
 	c.ended(i)
 }
 
-// leaveAlone ends the recoveries in which nothing was done.
+// leaveAlone ends the recoveries in which nothing was done, of what runs on.
 func (c *Core) leaveAlone(i *incident, why string) {
 	for _, w := range i.Order {
-		if rec := i.Recoveries[w]; rec.Step == autoheal.StepWaiting || rec.Step == autoheal.StepStopping {
+		if rec := i.Recoveries[w]; (rec.Step == autoheal.StepWaiting || rec.Step == autoheal.StepStopping) && !c.anyEnded(rec) {
 			c.done(i, rec, autoheal.EndLeftAlone, why)
 		}
 	}
@@ -195,13 +203,16 @@ func (c *Core) stepDone(i *incident, s policy.Step, result, reason string) {
 // (behaviour D4).
 func (c *Core) cordon(i *incident) bool {
 	n := c.v.nodes[autoheal.NodeID(i.Subject.ID)]
-	sent := n != nil && i.findAction(autoheal.Cordon, n.Ref()) != nil
+	var sent *action
+	if n != nil {
+		sent = i.findAction(autoheal.Cordon, n.Ref())
+	}
 	switch {
-	case sent:
-	case !c.pol.Node.AutoCordon:
+	case sent != nil && (sent.pending() || sent.Outcome == autoheal.OutcomeDone):
+	case sent == nil && !c.pol.Node.AutoCordon:
 		c.stepDone(i, policy.StepCordon, "skipped", "autoHeal.node.autoCordon is false: no mark, and no placement while it is silent")
 		return true
-	case n == nil || n.Link == autoheal.LinkUp:
+	case n == nil || n.Link == autoheal.LinkUp: // a cordon that was sent and is seen late is adopted (see stepMark)
 		c.stepDone(i, policy.StepCordon, "skipped", "the node answers again")
 		return true
 	case n.MarkedBy(autoheal.ByAutoheal) != nil:
@@ -232,4 +243,5 @@ func (c *Core) ended(i *incident) {
 		c.offend(i.Subject)
 	}
 	c.notifyEnd(i)
+	c.dirty[key{what: dutyMark, w: autoheal.WorkloadID(i.Subject.String())}] = true
 }

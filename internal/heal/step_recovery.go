@@ -2,6 +2,8 @@ package heal
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"autoheal.dev/autoheal"
@@ -41,7 +43,7 @@ func (c *Core) unwanted(rec *recovery) string {
 			return string(id) + " is no longer known"
 		case w == nil:
 			return ""
-		case w.State == autoheal.Succeeded:
+		case w.State == autoheal.Succeeded && rec.Step != autoheal.StepVerifying:
 			return string(id) + " completed"
 		case rec.Rung != string(policy.StepPause) && !detect.Wanted(w):
 			return string(id) + " is no longer wanted: " + string(w.Desired)
@@ -75,8 +77,24 @@ func (c *Core) done(i *incident, rec *recovery, end autoheal.RecoveryEnd, why st
 		return
 	}
 	c.move(i, rec, autoheal.StepDone, journal.RecoveryStep{End: end, Reason: why})
-	if rec.unsettled() {
-		c.dirty[key{inc: i.ID, w: rec.Workload, what: dutyOld}] = true
+	for _, w := range rec.Members {
+		c.touchWorkload(w)
+	}
+	if end == autoheal.EndLeftAlone {
+		c.handOn(i, rec)
+	}
+}
+
+// handOn lets another open incident take what this one leaves alone: ranks of a gang may be on several silent nodes.
+func (c *Core) handOn(i *incident, rec *recovery) {
+	for _, id := range rec.Members {
+		w := c.v.cur[id]
+		if w == nil || w.State.Ended() {
+			continue
+		}
+		if o := c.d.Incidents[c.ix.open[autoheal.NodeRef(w.Node).String()]]; o != nil && o.ID != i.ID && c.silentNow(o) {
+			c.affected(o)
+		}
 	}
 }
 
@@ -141,7 +159,10 @@ func (c *Core) stepStopping(i *incident, rec *recovery) {
 	}
 	worst := autoheal.ProofExitObserved
 	for n, id := range rec.Members {
-		proof, ok := c.copyGone(i, rec, id, rec.Attempts[n])
+		if !c.startSettled(i, rec, id) {
+			return
+		}
+		proof, ok := c.copiesGone(i, rec, id, rec.Attempts[n])
 		if !ok {
 			return
 		}
@@ -173,6 +194,54 @@ func maxOf(ns []int) int {
 	return m
 }
 
+// startSettled waits until it is known what became of the last start of a workload, before another number is used: a
+// start whose outcome is unknown is asked for again, under its own ID, until it is seen or refused.
+func (c *Core) startSettled(i *incident, rec *recovery, id autoheal.WorkloadID) bool {
+	a, w := c.ix.starts[id], c.v.cur[id]
+	if a == nil || w == nil || w.Attempt >= a.Params.Attempt {
+		return true
+	}
+	switch a.Outcome {
+	case autoheal.OutcomeNotSent:
+		return true
+	case autoheal.OutcomeUnknown:
+		p := &proposal{
+			i: i, rec: rec, k: key{inc: i.ID, w: rec.Workload}, verb: autoheal.Start, target: a.Target, step: policy.Step(rec.Rung),
+			node: c.v.nodes[w.Node], reason: "whether it was started is not known", params: a.Params,
+		}
+		if state, _ := c.unknown(p, a); state == actFailed {
+			c.giveUp(i, rec, fmt.Sprintf("whether attempt %d of %s was started is not known", a.Params.Attempt, id))
+		}
+	}
+	return false
+}
+
+// copiesGone says whether every copy of a workload that could disturb a new one is gone, and how the weakest of them is
+// known to be: the copy that failed, the current one if somebody started it meanwhile, and, of an at-most-once workload,
+// whatever older one may run.
+func (c *Core) copiesGone(i *incident, rec *recovery, id autoheal.WorkloadID, failed int) (autoheal.Proof, bool) {
+	attempts := []int{failed}
+	if w := c.v.cur[id]; w != nil && w.Attempt > failed {
+		attempts = append(attempts, w.Attempt)
+	}
+	if rec.AtMostOnce {
+		for _, n := range slices.Sorted(maps.Keys(c.v.old[id])) {
+			if n != failed {
+				attempts = append(attempts, n)
+			}
+		}
+	}
+	worst := autoheal.ProofExitObserved
+	for _, n := range attempts {
+		proof, ok := c.copyGone(i, rec, id, n)
+		if !ok {
+			return "", false
+		}
+		worst = weaker(worst, proof)
+	}
+	return worst, true
+}
+
 // copyGone says whether one old copy is gone and how that is known. A live copy that can be reached is stopped; one that
 // cannot waits for proof, unless the workload may run twice.
 func (c *Core) copyGone(i *incident, rec *recovery, id autoheal.WorkloadID, attempt int) (autoheal.Proof, bool) {
@@ -183,6 +252,12 @@ func (c *Core) copyGone(i *incident, rec *recovery, id autoheal.WorkloadID, atte
 	n := c.v.nodes[w.Node]
 	if n != nil && n.Link == autoheal.LinkUp {
 		c.stopCopy(i, rec, w, "the gang is restarted as one")
+		return "", false
+	}
+	if !c.v.synced {
+		c.hold(&proposal{i: i, rec: rec, k: key{inc: i.ID, w: rec.Workload}, verb: autoheal.Start}, "synced", verdict{
+			Reason: autoheal.ReasonNotSynced, On: "sync", Detail: "the cluster's state is not known at present",
+		})
 		return "", false
 	}
 	if !rec.AtMostOnce {
@@ -293,12 +368,17 @@ func proofText(p autoheal.Proof) string {
 // stepStarting asks for the new attempts and waits until every one of them is ready.
 func (c *Core) stepStarting(i *incident, rec *recovery) {
 	k := key{inc: i.ID, w: rec.Workload}
+	begun := c.begun(i, rec)
+	if c.withdrawn(i) && !begun && !c.anyEnded(rec) {
+		c.done(i, rec, autoheal.EndLeftAlone, "the node answers again before another copy was started: the one there stays")
+		return
+	}
 	ready, latest := 0, time.Time{}
 	var node autoheal.NodeID
 	for n, id := range rec.Members {
 		w := c.v.cur[id]
 		if w == nil || w.Attempt < rec.NewAttempts[n] {
-			if !c.startMember(i, rec, n) {
+			if !c.startMember(i, rec, n, begun) {
 				return
 			}
 			continue
@@ -328,8 +408,22 @@ func (c *Core) stepStarting(i *incident, rec *recovery) {
 	c.overdue(i, rec, k)
 }
 
-// startMember asks for one new attempt; false when the rest has to wait.
-func (c *Core) startMember(i *incident, rec *recovery, n int) bool {
+// begun reports whether a new copy of a recovery exists, or may exist because its start was sent.
+func (c *Core) begun(i *incident, rec *recovery) bool {
+	for n, id := range rec.Members {
+		if w := c.v.cur[id]; w != nil && w.Attempt >= rec.NewAttempts[n] {
+			return true
+		}
+		if a := c.ix.starts[id]; a != nil && a.Params.Attempt >= rec.NewAttempts[n] && a.Outcome != autoheal.OutcomeNotSent {
+			return true
+		}
+	}
+	return false
+}
+
+// startMember asks for one new attempt; false when the rest has to wait. What proved that the old copy is gone is asked
+// for anew each time: a start may have been held for long, and its node may have answered in between.
+func (c *Core) startMember(i *incident, rec *recovery, n int, begun bool) bool {
 	id := rec.Members[n]
 	w := c.v.cur[id]
 	if w == nil {
@@ -338,8 +432,13 @@ func (c *Core) startMember(i *incident, rec *recovery, n int) bool {
 	p := &proposal{
 		i: i, rec: rec, k: key{inc: i.ID, w: rec.Workload}, verb: autoheal.Start, step: policy.Step(rec.Rung),
 		target: autoheal.Ref{Kind: autoheal.RefWorkload, ID: string(id), Generation: fmt.Sprint(rec.NewAttempts[n])},
-		reason: rec.Reason, node: c.v.nodes[rec.From], silence: !i.Conclusive && rec.Try == 1 && rec.Proof != autoheal.ProofExitObserved,
+		reason: rec.Reason, node: c.v.nodes[rec.From], silence: !begun && c.waitsForSilence(i, rec),
 		params: autoheal.ActionParams{Attempt: rec.NewAttempts[n], MemoryMB: rec.MemoryMB, Avoid: c.avoid(i, rec), Proof: rec.Proof},
+	}
+	if existing := c.existing(p); existing == nil || existing.Outcome == autoheal.OutcomeNotSent {
+		if _, gone := c.copiesGone(i, rec, id, rec.Attempts[n]); !gone {
+			return false
+		}
 	}
 	if existing := c.existing(p); existing == nil {
 		if n == 0 { // the whole gang must fit before its first rank is started
@@ -441,6 +540,7 @@ func (c *Core) holdPending(i *incident, rec *recovery, k key, w *autoheal.Worklo
 
 // stepVerifying holds the new copies to their dwell (behaviour F1): up and ready all the time.
 func (c *Core) stepVerifying(i *incident, rec *recovery) {
+	completed := 0
 	for n, id := range rec.Members {
 		w := c.v.cur[id]
 		if w == nil {
@@ -454,9 +554,17 @@ func (c *Core) stepVerifying(i *incident, rec *recovery) {
 			c.diedAgain(i, rec, w)
 			return
 		}
+		if w.State == autoheal.Succeeded {
+			completed++
+			continue
+		}
 		if node := c.v.nodes[w.Node]; w.State != autoheal.Running || !w.Ready || node == nil || node.Link != autoheal.LinkUp {
 			return
 		}
+	}
+	if completed == len(rec.Members) {
+		c.done(i, rec, autoheal.EndRecovered, "it completed")
+		return
 	}
 	if at := rec.RunningAt.Add(c.dwell(rec)); c.now.Before(at) {
 		c.after(key{inc: i.ID, w: rec.Workload}, at)

@@ -2,6 +2,7 @@ package heal
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"reflect"
 	"slices"
@@ -96,7 +97,9 @@ func (v *view) apply(e autoheal.Event, now time.Time) (c detect.Change, changed 
 	case autoheal.EventGone:
 		v.gone(*e.Gone)
 	case autoheal.EventSynced:
-		v.sweep()
+		if !v.synced {
+			v.sweep()
+		}
 		v.synced, v.syncedAt = true, now
 	case autoheal.EventLost:
 		v.synced, v.seen = false, map[string]bool{}
@@ -106,7 +109,9 @@ func (v *view) apply(e autoheal.Event, now time.Time) (c detect.Change, changed 
 
 func (v *view) setNode(n *autoheal.Node, now time.Time) (detect.Change, bool) {
 	before := v.nodes[n.ID]
-	v.seen["node/"+string(n.ID)] = true
+	if !v.synced {
+		v.seen["node/"+string(n.ID)] = true
+	}
 	v.nodes[n.ID] = n
 	if before != nil && onlySeen(before, n) {
 		return detect.Change{}, false
@@ -159,7 +164,10 @@ func (v *view) newSilence(n *autoheal.Node, now time.Time) {
 }
 
 func (v *view) setWorkload(w *autoheal.Workload) (detect.Change, bool) {
-	v.seen["workload/"+string(w.ID)] = true
+	if !v.synced {
+		v.seen["workload/"+string(w.ID)] = true
+		v.seen[attemptName(w.ID, w.Attempt)] = true
+	}
 	before := v.cur[w.ID]
 	if before != nil && w.Attempt < before.Attempt {
 		v.setOld(w)
@@ -177,7 +185,9 @@ func (v *view) setWorkload(w *autoheal.Workload) (detect.Change, bool) {
 	}
 	v.cur[w.ID] = w
 	if old := v.old[w.ID]; old != nil {
-		delete(old, w.Attempt)
+		if delete(old, w.Attempt); len(old) == 0 {
+			delete(v.old, w.ID)
+		}
 	}
 	v.place(w)
 	v.index.SetWorkload(w)
@@ -193,8 +203,7 @@ func (v *view) setWorkload(w *autoheal.Workload) (detect.Change, bool) {
 // setOld follows an attempt that is not the current one, for as long as it may run.
 func (v *view) setOld(w *autoheal.Workload) {
 	if !live(w) {
-		delete(v.old[w.ID], w.Attempt)
-		v.index.RemoveWorkload(w.ID, w.Attempt)
+		v.dropOld(w.ID, w.Attempt)
 		return
 	}
 	if v.old[w.ID] == nil {
@@ -202,6 +211,28 @@ func (v *view) setOld(w *autoheal.Workload) {
 	}
 	v.old[w.ID][w.Attempt] = w
 	v.index.SetWorkload(w)
+}
+
+func (v *view) dropOld(id autoheal.WorkloadID, attempt int) {
+	v.index.RemoveWorkload(id, attempt)
+	if delete(v.old[id], attempt); len(v.old[id]) == 0 {
+		delete(v.old, id)
+	}
+}
+
+// oldOn returns the workloads that an older attempt of runs on a node. Its cost follows the copies that were replaced and
+// are not gone yet.
+func (v *view) oldOn(id autoheal.NodeID) []autoheal.WorkloadID {
+	var out []autoheal.WorkloadID
+	for _, w := range slices.Sorted(maps.Keys(v.old)) {
+		for _, a := range v.old[w] {
+			if a.Node == id {
+				out = append(out, w)
+				break
+			}
+		}
+	}
+	return out
 }
 
 func (v *view) place(w *autoheal.Workload) {
@@ -233,9 +264,16 @@ func (v *view) gone(r autoheal.Ref) {
 			v.index.RemoveWorkload(id, w.Attempt)
 			delete(v.gangs[w.Gang], id)
 		}
+		for n := range v.old[id] {
+			v.index.RemoveWorkload(id, n)
+		}
 		delete(v.cur, id)
 		delete(v.old, id)
 	}
+}
+
+func attemptName(id autoheal.WorkloadID, n int) string {
+	return fmt.Sprintf("attempt/%s/%d", id, n)
 }
 
 // sweep drops what a full listing did not contain.
@@ -248,6 +286,13 @@ func (v *view) sweep() {
 	for _, id := range slices.Sorted(maps.Keys(v.cur)) {
 		if !v.seen["workload/"+string(id)] {
 			v.gone(autoheal.WorkloadRef(id))
+		}
+	}
+	for id, attempts := range v.old {
+		for n := range attempts {
+			if !v.seen[attemptName(id, n)] {
+				v.dropOld(id, n)
+			}
 		}
 	}
 	v.seen = map[string]bool{}
