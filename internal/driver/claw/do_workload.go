@@ -110,7 +110,7 @@ func (d *Driver) olderAttempts(w *workload, p autoheal.ActionParams) ([]*attempt
 			return nil, problem(autoheal.ErrConflict, "attempt %d on %s is not known to have ended: a proof is needed", o.ref.n, o.node)
 		}
 		c := o.clone()
-		c.state, c.ended, c.stop = autoheal.Failed, d.clock.Now(), nil
+		c.state, c.ended, c.stop, c.saved = autoheal.Failed, d.clock.Now(), nil, true
 		c.exit = &autoheal.Exit{Code: -1, Reason: autoheal.ExitSuperseded, Detail: "given up with the proof " + string(p.Proof)}
 		out = append(out, c)
 	}

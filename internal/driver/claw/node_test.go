@@ -2,6 +2,7 @@ package claw
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"strings"
 	"testing"
@@ -171,6 +172,46 @@ func TestWatcherThatDoesNotKeepUp(t *testing.T) {
 		want := fmt.Sprint([]autoheal.EventKind{autoheal.EventLost, autoheal.EventNode, autoheal.EventWorkload, autoheal.EventSynced})
 		if fmt.Sprint(tail) != want || len(kinds) > 20 {
 			t.Errorf("%d events, the last %v, want %v", len(kinds), tail, want)
+		}
+	})
+}
+
+// TestEndThatCannotBeSaved: while the registry takes no writes, an end is told but the node keeps it; later it is saved.
+func TestEndThatCannotBeSaved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := openFleet(t, 1, 0)
+		settle(time.Second)
+		id := f.submit(t, "c/1", service("w"))
+		settle(10 * time.Second)
+		write := func(stmt string) {
+			err := f.db.Write(t.Context(), func(tx *sql.Tx) error { _, err := tx.Exec(stmt); return err })
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		write(`CREATE TRIGGER full BEFORE INSERT ON attempts BEGIN SELECT RAISE(ABORT, 'no space'); END`)
+		ag := f.agents["n1"]
+		ag.end(attemptRef{id, 1}, &autoheal.Exit{Code: 5, Reason: autoheal.ExitCrashed})
+		settle(time.Minute)
+		if w := f.last(t, id); w.State != autoheal.Failed {
+			t.Errorf("it is told as %s", w.State)
+		}
+		ag.mu.Lock()
+		kept := len(ag.attempts)
+		ag.mu.Unlock()
+		if kept != 1 {
+			t.Error("the node forgot an end that is not durable here")
+		}
+		write(`DROP TRIGGER full`)
+		settle(time.Minute)
+		var exit string
+		if err := f.db.Read().QueryRow(`SELECT exit FROM attempts WHERE workload = ?`, string(id)).Scan(&exit); err != nil || !strings.Contains(exit, `"code":5`) {
+			t.Errorf("saved exit %s (%v)", exit, err)
+		}
+		ag.mu.Lock()
+		defer ag.mu.Unlock()
+		if len(ag.attempts) != 0 {
+			t.Error("the node still keeps it")
 		}
 	})
 }

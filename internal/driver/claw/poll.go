@@ -248,6 +248,8 @@ func (d *Driver) endLocked(ctx context.Context, w *workload, a *attempt, exit *a
 	if err := d.saveLocked(ctx, rows...); err != nil {
 		d.log.LogAttrs(ctx, slog.LevelError, "cannot save the end of an attempt: its node keeps it", slog.String("workload", c.ref.String()), slog.String("error", err.Error()))
 		c.saved = false
+		d.dirty[c.ref] = true
+		d.retryAt["save/"+c.ref.String()] = d.clock.Now().Add(saveRetry)
 		d.touchLocked(w, c, at, source)
 		return
 	}
@@ -258,6 +260,9 @@ func (d *Driver) endLocked(ctx context.Context, w *workload, a *attempt, exit *a
 		d.beginLocked(w, next)
 	}
 }
+
+// saveRetry is how long an end that could not be saved waits for the next try.
+const saveRetry = 5 * time.Second
 
 // beginLocked enters a new current attempt that is durable already.
 func (d *Driver) beginLocked(w *workload, a *attempt) {

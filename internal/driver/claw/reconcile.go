@@ -148,19 +148,31 @@ func (d *Driver) commitLocked(ctx context.Context, batch []placement, now time.T
 	}
 }
 
-// flushLocked saves what was observed of running attempts. It may be lost: it is observed again after the next start.
+// flushLocked saves what was observed of running attempts, which may be lost because it is observed again after the next
+// start, and tries again to save ends.
 func (d *Driver) flushLocked(ctx context.Context) {
-	rows := make([]row, 0, len(d.dirty))
+	var rows []row
+	var saved []attemptRef
 	for _, ref := range slices.SortedFunc(maps.Keys(d.dirty), attemptRef.compare) {
-		if a := d.attemptLocked(ref); a != nil && !a.state.Ended() {
-			rows = append(rows, putAttempt(a))
+		a := d.attemptLocked(ref)
+		switch {
+		case a == nil || a.saved:
+			saved = append(saved, ref)
+		case !a.state.Ended():
+			rows, saved = append(rows, putAttempt(a)), append(saved, ref)
+		case d.retryAt["save/"+ref.String()].After(d.clock.Now()):
+		default:
+			delete(d.dirty, ref)
+			d.endLocked(ctx, d.workloads[ref.id], a, a.exit, a.ended, "registry")
 		}
 	}
 	if err := d.saveLocked(ctx, rows...); err != nil {
 		d.log.LogAttrs(ctx, slog.LevelError, "cannot save observations", slog.Int("attempts", len(rows)), slog.String("error", err.Error()))
 		return
 	}
-	clear(d.dirty)
+	for _, ref := range saved {
+		delete(d.dirty, ref)
+	}
 }
 
 // waitingLocked lists the workloads whose current attempt is pending: by priority, then by age.

@@ -168,9 +168,10 @@ func (d *Driver) invokeStop(ctx context.Context, device string, ref attemptRef, 
 	return resp, err
 }
 
-// forgetLocked lets the node remove what it keeps of an attempt whose end is durable here.
+// forgetLocked lets the node remove what it keeps of an attempt whose end is durable here. What was only given up may run
+// there still, and forgetting is a kind of stop: it is left alone.
 func (d *Driver) forgetLocked(a *attempt) {
-	if a.node == "" {
+	if a.node == "" || (a.exit != nil && a.exit.Reason == autoheal.ExitSuperseded) {
 		return
 	}
 	d.forgets[a.ref] = a.node
