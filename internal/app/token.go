@@ -14,6 +14,9 @@ import (
 func nodeToken(path string) (string, error) {
 	b, err := os.ReadFile(path)
 	if err == nil {
+		if err := private(path); err != nil {
+			return "", err
+		}
 		if t := strings.TrimSpace(string(b)); t != "" {
 			return t, nil
 		}
@@ -31,4 +34,16 @@ func nodeToken(path string) (string, error) {
 		return "", fmt.Errorf("write node token: %w", err)
 	}
 	return token, nil
+}
+
+// private refuses a secret that others can read: an agent would refuse it too, and be started again without end.
+func private(path string) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		return fmt.Errorf("read node token: %w", err)
+	}
+	if mode := info.Mode().Perm(); mode&0o077 != 0 {
+		return fmt.Errorf("read node token: mode %04o of %s lets others use it; run: chmod 600 %s, or remove it, and a new one is made", mode, path, path)
+	}
+	return nil
 }
