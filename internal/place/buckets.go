@@ -7,39 +7,6 @@ import (
 	"autoheal.dev/autoheal"
 )
 
-// nodeSet is a set of nodes in the order of less. Nodes are taken out before what they are ordered by changes.
-type nodeSet struct {
-	less  func(a, b *nodeState) int
-	nodes []*nodeState
-}
-
-func (s *nodeSet) add(n *nodeState) {
-	at, _ := slices.BinarySearchFunc(s.nodes, n, s.less)
-	s.nodes = slices.Insert(s.nodes, at, n)
-}
-
-func (s *nodeSet) remove(n *nodeState) {
-	if at, ok := slices.BinarySearchFunc(s.nodes, n, s.less); ok {
-		s.nodes = slices.Delete(s.nodes, at, at+1)
-	}
-}
-
-func (s *nodeSet) all() []*nodeState { return s.nodes }
-
-// withMemory returns the nodes with at least mb of free memory, for a set in the order lessMemory.
-func (s *nodeSet) withMemory(mb int64) []*nodeState {
-	if mb == 0 {
-		return s.nodes
-	}
-	at, _ := slices.BinarySearchFunc(s.nodes, mb, func(n *nodeState, mb int64) int {
-		if n.free.MemoryMB < mb {
-			return -1
-		}
-		return 1
-	})
-	return s.nodes[at:]
-}
-
 func byNodeID(a, b *nodeState) int { return cmp.Compare(a.id, b.id) }
 
 // lessMemory is the order of best fit: the node with the least memory to spare first.
@@ -132,7 +99,7 @@ func (x *Index) unlink(s *nodeState) {
 	for t := range tiers {
 		set := g.set(t, s.freeGPUs[t])
 		set.remove(s)
-		if len(set.nodes) == 0 {
+		if set.size == 0 {
 			delete(g.byN[t], s.freeGPUs[t])
 		}
 	}

@@ -150,7 +150,7 @@ func (x *Index) search(r *Request, want func(*nodeState) bool) (Spot, bool) {
 
 func (x *Index) searchPlain(r *Request, want func(*nodeState) bool) (Spot, bool) {
 	for _, set := range []*nodeSet{&x.plain, &x.fitted} {
-		for _, s := range set.all() {
+		for s := range set.all() {
 			if s.room()+nominalCap < r.Need.MemoryMB {
 				break // no later node has more
 			}
@@ -200,7 +200,7 @@ func firstIn(set *nodeSet, r *Request, tier, n int, want func(*nodeState) bool) 
 	if set == nil {
 		return nil
 	}
-	for _, s := range set.withMemory(r.Need.MemoryMB) {
+	for s := range set.withMemory(r.Need.MemoryMB) {
 		if !want(s) || !s.allowed(r) {
 			continue
 		}

@@ -154,7 +154,7 @@ func (x *Index) Free(id autoheal.NodeID) autoheal.Resources {
 // growth of a workload (behaviour E5). 0 means that no node qualifies.
 func (x *Index) LargestMemory(r Request) int64 {
 	r.Need.MemoryMB = 0
-	for _, s := range x.byAlloc.all() {
+	for s := range x.byAlloc.all() {
 		if s.couldHost(&r) {
 			return s.allocatable.MemoryMB
 		}

@@ -101,31 +101,35 @@ func (x *Index) misses(r *Request) string {
 // before one that has none.
 func (x *Index) nearest(r *Request) []*nodeState {
 	var out []*nodeState
-	take := func(nodes []*nodeState) {
-		room := min(maxLookups-len(out), len(nodes))
-		out = append(out, nodes[:max(room, 0)]...)
+	take := func(nodes *nodeSet) {
+		for n := range nodes.all() {
+			if len(out) >= maxLookups {
+				return
+			}
+			out = append(out, n)
+		}
 	}
 	if r.Need.GPUs == 0 {
-		take(x.plain.all())
-		take(x.fitted.all())
-		take(x.barred.all())
+		take(&x.plain)
+		take(&x.fitted)
+		take(&x.barred)
 		return out
 	}
 	for _, key := range x.order {
 		g := x.groups[key]
 		for n := g.most; n >= 0 && g.matches(r); n-- {
 			if set := g.byN[tierUnknown][n]; set != nil {
-				take(set.all())
+				take(set)
 			}
 		}
 	}
 	slices.SortStableFunc(out, func(a, b *nodeState) int { return b.freeGPUs[tierUnknown] - a.freeGPUs[tierUnknown] })
-	if len(out) > maxMisses-1 && len(x.barred.nodes) > 0 {
+	if len(out) > maxMisses-1 && x.barred.size > 0 {
 		out = out[:maxMisses-1] // leave room to say that some cannot be used
 	}
-	take(x.barred.all())
-	take(x.fitted.all())
-	take(x.plain.all())
+	take(&x.barred)
+	take(&x.fitted)
+	take(&x.plain)
 	return unique(out)
 }
 
