@@ -70,7 +70,7 @@ and are adopted by the next 'up'. SIGHUP reads the configuration again.`,
 	f.StringVar(&opt.KernelLog, "kernel-log", "", "directory of a file per node that stands for its kernel log")
 	f.StringVar(&opt.WorkloadUser, "workload-user", "", "run workloads as this user (needs root)")
 	f.Int64Var(&opt.MemoryMB, "node-memory", 0, "memory of each node in MiB (default: the machine's)")
-	f.StringVar(&opt.CgroupPrefix, "cgroup", "", "control group for the nodes (default autoheal; none uses none)")
+	f.StringVar(&opt.CgroupPrefix, "cgroup", "", "control group for the nodes (default autoheal-HASH of the directory; none uses none)")
 	f.BoolVar(&opt.Ephemeral, "ephemeral", false, "throw-away cluster: agents and workloads end with this process, however it ends")
 	f.StringVar(&opt.Config, "config", "", "configuration file (default: config.yaml in the data directory)")
 	f.StringArrayVar(&set, "set", nil, "set one configuration key, as KEY=VALUE; beats file and environment")

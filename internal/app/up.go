@@ -2,6 +2,8 @@ package app
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -329,7 +331,7 @@ func (u *up) agentArgs(name string) []string {
 	}
 	add("--simulate-gpus", u.opt.SimulateGPUs)
 	add("--workload-user", u.opt.WorkloadUser)
-	add("--cgroup", u.opt.CgroupPrefix)
+	add("--cgroup", u.cgroup())
 	add("--memory", strconv.FormatInt(u.opt.MemoryMB, 10))
 	if u.opt.KernelLog != "" {
 		add("--kernel-log", filepath.Join(u.opt.KernelLog, name))
@@ -342,6 +344,15 @@ func (u *up) agentArgs(name string) []string {
 		add("--ephemeral-fd", "3")
 	}
 	return append(args, u.opt.NodeArgs...)
+}
+
+// cgroup is the control group of this cluster's nodes; clusters in other directories have others.
+func (u *up) cgroup() string {
+	if u.opt.CgroupPrefix != "" {
+		return u.opt.CgroupPrefix
+	}
+	sum := sha256.Sum256([]byte(u.opt.Data))
+	return "autoheal-" + hex.EncodeToString(sum[:4])
 }
 
 func bootID() string {

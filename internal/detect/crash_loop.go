@@ -3,6 +3,7 @@ package detect
 import (
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"autoheal.dev/autoheal"
@@ -65,11 +66,23 @@ func DescribeExit(w *autoheal.Workload) string {
 		return fmt.Sprintf("out of GPU memory (%s)", what)
 	case e.Reason == autoheal.ExitStartFailed:
 		return "could not be started: " + e.Detail
+	case e.Reason == autoheal.ExitCrashed && e.Detail != "":
+		return fmt.Sprintf("%s, its last line was %q", what, lastLine(e.Detail))
 	case e.Reason == autoheal.ExitCrashed:
 		return what
 	default:
 		return fmt.Sprintf("ended by %s (%s)", e.Reason, what)
 	}
+}
+
+// lastLine returns the last line of what a workload said, at most 200 bytes. It is untrusted.
+func lastLine(s string) string {
+	s = s[strings.LastIndexByte(strings.TrimRight(s, "\n"), '\n')+1:]
+	s = strings.TrimSpace(s)
+	if len(s) <= 200 {
+		return s
+	}
+	return strings.ToValidUTF8(s[:200], "") + "…"
 }
 
 func exitSignal(w *autoheal.Workload, now time.Time) autoheal.Signal {

@@ -75,11 +75,15 @@ func (h Host) Prepare(prefix, name string, limits Limits) (Group, error) {
 	return Group{}, fmt.Errorf("prepare control group %s/%s: %w", prefix, name, problems[0])
 }
 
-// Create makes the group below a prepared parent and sets its limits. One that exists already is an error: an attempt's
-// counters start at zero.
+// Create makes the group below a prepared parent and sets its limits. An attempt's counters start at zero: an empty
+// group that an earlier life left behind is made anew, and one that something still runs in is an error.
 func (g Group) Create(limits Limits) error {
 	for _, dir := range g.folders() {
-		if err := os.Mkdir(dir, 0o755); err != nil {
+		err := os.Mkdir(dir, 0o755)
+		if errors.Is(err, fs.ErrExist) && unix.Rmdir(dir) == nil {
+			err = os.Mkdir(dir, 0o755)
+		}
+		if err != nil {
 			return fmt.Errorf("create control group: %w", err)
 		}
 	}

@@ -177,6 +177,13 @@ func (w *containerWorker) stat() cgroup.Stat {
 
 func (w *containerWorker) overLimit() bool { return false }
 
+func (w *containerWorker) lastWords() string {
+	if w.sink == nil {
+		return ""
+	}
+	return w.sink.lastWords()
+}
+
 func (w *containerWorker) finish() error {
 	defer w.cancel() // it would end the output
 	var errs []error

@@ -133,6 +133,13 @@ func (w *hostWorker) overLimit() bool { return w.over }
 // drainTime bounds how long output is read after the end: a pipe that the program handed to a stranger never ends.
 const drainTime = time.Second
 
+func (w *hostWorker) lastWords() string {
+	if w.sink == nil {
+		return ""
+	}
+	return w.sink.lastWords()
+}
+
 func (w *hostWorker) finish() error {
 	var errs []error
 	if w.sink != nil {

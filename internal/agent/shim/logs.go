@@ -39,6 +39,7 @@ type logSink struct {
 	tokens  int64
 	refill  time.Duration
 	closed  bool
+	last    [2][]string // the last lines of standard error and of standard output
 
 	// Of the writer alone.
 	file  *os.File
@@ -72,6 +73,7 @@ func (s *logSink) put(at time.Duration, stream byte, text string) {
 		s.tokens = min(s.rate, s.tokens+int64(float64(min(passed, time.Second))/float64(time.Second)*float64(s.rate)))
 		s.refill = at
 	}
+	s.remember(stream, text)
 	if s.closed || int64(len(text)) > s.tokens || len(s.pending)+len(text)+64 > pendingMax {
 		s.dropped++
 		return
@@ -84,6 +86,44 @@ func (s *logSink) put(at time.Duration, stream byte, text string) {
 	case s.wake <- struct{}{}:
 	default:
 	}
+}
+
+// How much of the output goes with an exit.
+const (
+	lastLines = 6
+	lastBytes = 300 // of one line
+)
+
+// remember keeps the last lines that say something: what a program prints right before it dies is mostly why.
+func (s *logSink) remember(stream byte, text string) {
+	if strings.TrimSpace(text) == "" {
+		return
+	}
+	if len(text) > lastBytes {
+		cut := lastBytes
+		for !utf8.RuneStart(text[cut]) {
+			cut--
+		}
+		text = text[:cut] + "…"
+	}
+	i := 0
+	if stream == 'o' {
+		i = 1
+	}
+	if len(s.last[i]) == lastLines {
+		s.last[i] = append(s.last[i][:0], s.last[i][1:]...)
+	}
+	s.last[i] = append(s.last[i], strings.Clone(text))
+}
+
+// lastWords returns the last lines of standard error, or of standard output when there was none. They are untrusted.
+func (s *logSink) lastWords() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.last[0]) > 0 {
+		return strings.Join(s.last[0], "\n")
+	}
+	return strings.Join(s.last[1], "\n")
 }
 
 // mark writes the count of what was dropped before the line that follows.

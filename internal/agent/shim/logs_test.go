@@ -2,6 +2,7 @@ package shim
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -112,5 +113,27 @@ func TestSinkCountsWhatItDrops(t *testing.T) {
 	}
 	if kept == 0 || dropped == 0 || kept+dropped != lines {
 		t.Errorf("%d kept and %d dropped of %d", kept, dropped, lines)
+	}
+}
+
+func TestLastWords(t *testing.T) {
+	s := newLogSink(0, 0, func() time.Duration { return 0 })
+	defer s.close()
+	s.put(0, 'o', "step 1")
+	if got := s.lastWords(); got != "step 1" {
+		t.Errorf("without standard error: %q", got)
+	}
+	for n := range 10 {
+		s.put(0, 'e', fmt.Sprintf("line %d", n))
+		s.put(0, 'e', "  ")
+	}
+	s.put(0, 'e', strings.Repeat("é", 1000))
+	s.put(0, 'o', "step 2")
+	got := strings.Split(s.lastWords(), "\n")
+	if len(got) != lastLines || got[0] != "line 5" {
+		t.Errorf("kept %q", got)
+	}
+	if last := got[len(got)-1]; len(last) > lastBytes+4 || !utf8.ValidString(last) {
+		t.Errorf("a long line is kept as %d bytes", len(last))
 	}
 }

@@ -55,6 +55,8 @@ type worker interface {
 	stat() cgroup.Stat
 	// overLimit reports whether measuring found it above its memory limit; a kernel limit never needs it.
 	overLimit() bool
+	// lastWords returns the last lines of its output; asked after finish.
+	lastWords() string
 	// finish gives back what start took, after all of it is gone, and closes the output.
 	finish() error
 }
@@ -356,6 +358,9 @@ func (o *owner) finish() {
 	}
 	if x.Started > 0 {
 		x.StartedWall = o.wall(x.Started)
+	}
+	if x.Exit.Reason == autoheal.ExitCrashed && x.Exit.Detail == "" {
+		x.Exit.Detail = o.work.lastWords()
 	}
 	if closeErr != nil && x.Exit.Detail == "" {
 		x.Exit.Detail = closeErr.Error()
