@@ -8,8 +8,9 @@ import (
 // All lists every drill in the order in which they run. Adding one is a function in its file and a line here.
 func All() []Drill {
 	return []Drill{
-		nodeCrash(),
-		crashOnce(),
+		nodeCrash(), agentCrash(), nodeHang(), nodeFlap(), selfStop(), massOutage(),
+		crashOnce(), crashLoop(), oom(), oomGlobal(),
+		healerCrash(),
 	}
 }
 

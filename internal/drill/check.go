@@ -100,7 +100,7 @@ next:
 		out = append(out, fmt.Sprintf("incident %s was not expected: %s of %s, %s%s: %s", g.ID, g.Kind, g.Subject, g.Phase, near, g.Cause))
 	}
 	for i, w := range want {
-		if left[i] > 0 {
+		if left[i] > 0 && !w.Optional {
 			out = append(out, fmt.Sprintf("the expected incident is missing: %s of %s %s, %s", w.Kind, w.Subject.Kind, w.Subject.ID, w.Phase))
 		}
 	}

@@ -97,6 +97,32 @@ func (c *cluster) start(ctx context.Context, nodes int, env ...string) error {
 	return nil
 }
 
+// restart runs the next life of 'up' after one has ended, and waits until it has seen its cluster. Nodes that were killed
+// stay so.
+func (c *cluster) restart(ctx context.Context) error {
+	c.changes.stop()
+	if err := c.launch(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, upTime, fmt.Errorf("'up' was not ready within %s", upTime))
+	defer cancel()
+	for {
+		st, err := c.look(ctx)
+		if err == nil && st.Healer.Synced {
+			break
+		}
+		select {
+		case <-c.ended():
+			return c.died()
+		case <-ctx.Done():
+			return errors.Join(context.Cause(ctx), err)
+		case <-c.after(10 * time.Millisecond):
+		}
+	}
+	c.changes = follow(c.client)
+	return nil
+}
+
 // launch starts a life of 'up'. Its output is appended to DIR/up.log.
 func (c *cluster) launch(env ...string) error {
 	log, err := os.OpenFile(c.log(), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
@@ -254,11 +280,11 @@ func everythingOn(node autoheal.NodeID) func(process) bool {
 }
 
 // upArgs are the arguments of 'up' for a drill.
-func (c *cluster) upArgs(d Drill, p Profile, ephemeral bool) []string {
+func (c *cluster) upArgs(d Drill, p Profile) []string {
 	args := []string{
 		"up", "--data", c.data, "--nodes", strconv.Itoa(d.Nodes), "--simulate-gpus", "8:H100", "--cgroup", c.group,
 	}
-	if ephemeral {
+	if !d.Outlives {
 		args = append(args, "--ephemeral")
 	}
 	settings := p.Settings

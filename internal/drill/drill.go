@@ -26,6 +26,7 @@ type Drill struct {
 	Args     []string // more arguments of 'autoheal up'
 	Settings []string // more settings, as KEY=VALUE, of the short profile
 	Cgroups  bool     // it needs the kernel to enforce memory limits
+	Outlives bool     // agents and workloads must live on when the healer dies: the janitor alone ends them
 
 	// Run submits, breaks and waits. An error is a failed drill; what it observed goes into the session.
 	Run func(ctx context.Context, s *Session) error

@@ -87,7 +87,7 @@ func (s *Session) run(ctx context.Context, row *Row) (err error) {
 		}
 		err = errors.Join(err, c.close(s.opt.Keep))
 	}()
-	c.args = c.upArgs(s.drill, s.profile, true)
+	c.args = c.upArgs(s.drill, s.profile)
 	if err := c.start(ctx, s.drill.Nodes); err != nil {
 		return err
 	}
@@ -138,20 +138,42 @@ func describeIncident(row *Row, inc *autoheal.Incident, st *state, injected time
 	if !timed {
 		return
 	}
-	all := true
 	for _, r := range inc.Recoveries {
-		rr := recoveryRow(r, st, injected)
-		row.Recoveries = append(row.Recoveries, rr)
-		all = all && rr.WithinObjective != nil && *rr.WithinObjective
-		if row.Class == nil || rank(rr.Class) < rank(*row.Class) {
-			class, proof, objective := rr.Class, rr.Proof, rr.ObjectiveSeconds
-			row.Class, row.Proof, row.ObjectiveSeconds = &class, &proof, &objective
-			row.SafeSeconds, row.RunningSeconds = rr.SafeSeconds, rr.RunningSeconds
+		row.Recoveries = append(row.Recoveries, recoveryRow(r, st, injected))
+	}
+	i := headline(row.Recoveries)
+	if i < 0 {
+		return
+	}
+	h := row.Recoveries[i]
+	row.Class, row.Proof, row.ObjectiveSeconds = &h.Class, &h.Proof, &h.ObjectiveSeconds
+	row.SafeSeconds, row.RunningSeconds = h.SafeSeconds, h.RunningSeconds
+	row.WithinObjective = allWithin(row.Recoveries)
+}
+
+// headline returns the recovery that stands for all of a drill: of those that had something to do, the most urgent.
+func headline(all []RecoveryRow) int {
+	best := -1
+	for i, r := range all {
+		if r.End == autoheal.EndLeftAlone {
+			continue
+		}
+		if best < 0 || rank(r.Class) < rank(all[best].Class) {
+			best = i
 		}
 	}
-	if len(row.Recoveries) > 0 && row.RunningSeconds != nil {
-		row.WithinObjective = &all
+	return best
+}
+
+// allWithin reports whether every workload that was to run again did so within its objective; nil when none ran.
+func allWithin(all []RecoveryRow) *bool {
+	var out *bool
+	for _, r := range all {
+		if r.WithinObjective != nil && (out == nil || *out) {
+			out = r.WithinObjective
+		}
 	}
+	return out
 }
 
 func recoveryRow(r autoheal.Recovery, st *state, injected time.Time) RecoveryRow {

@@ -40,6 +40,8 @@ type expectedIncident struct {
 	Subject autoheal.Ref
 	Phase   autoheal.Phase
 	Times   int // how many of them; 0 = one
+	// Optional says that it may be too short for the healer to notice.
+	Optional bool
 }
 
 // spec is what workload_submit takes, as far as drills need it.

@@ -134,7 +134,7 @@ func (f *follower) stop() {
 }
 
 // lookAgain is how often a state is looked at that nobody announced a change of, such as a file that a workload writes.
-const lookAgain = 500 * time.Millisecond
+const lookAgain = 100 * time.Millisecond
 
 // wait looks at the cluster at every change until done says so. Its deadline is the profile's patience: it never decides
 // a result, it only ends a drill that goes nowhere, with the last reason why done was not content.

@@ -3,6 +3,7 @@ package drill
 import (
 	"fmt"
 	"io"
+	"slices"
 	"text/tabwriter"
 	"time"
 
@@ -52,16 +53,11 @@ func result(d Row) string {
 
 // others are the recoveries that the drill's own line does not show.
 func others(d Row) []RecoveryRow {
-	var out []RecoveryRow
-	shown := false
-	for _, r := range d.Recoveries {
-		if !shown && d.Class != nil && r.Class == *d.Class {
-			shown = true
-			continue
-		}
-		out = append(out, r)
+	i := headline(d.Recoveries)
+	if i < 0 {
+		return d.Recoveries
 	}
-	return out
+	return slices.Concat(d.Recoveries[:i], d.Recoveries[i+1:])
 }
 
 func orDash[T ~string](v *T) string {
