@@ -73,6 +73,13 @@ func (s *nodeState) describe(n *autoheal.Node) {
 	s.signature = strings.Join(slices.Sorted(maps.Keys(kinds)), ",")
 }
 
+// describedAs reports whether describe found the same as for o.
+func (s *nodeState) describedAs(o *nodeState) bool {
+	sameGPU := func(a, b gpuState) bool { a.users, b.users = 0, 0; return a == b }
+	return s.refusal == o.refusal && s.allocatable == o.allocatable && s.signature == o.signature && maps.Equal(s.labels, o.labels) &&
+		slices.EqualFunc(s.gpus, o.gpus, sameGPU)
+}
+
 func refusalOf(n *autoheal.Node) string {
 	switch {
 	case n.Link == autoheal.LinkSilent:

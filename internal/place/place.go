@@ -88,16 +88,23 @@ func New() *Index {
 	}
 }
 
-// SetNode tells the index the whole present state of a node.
+// SetNode tells the index the whole present state of a node. What does not concern placement costs next to nothing.
 func (x *Index) SetNode(n *autoheal.Node) {
 	s := x.nodes[n.ID]
 	if s == nil {
 		s = &nodeState{id: n.ID, suspects: map[autoheal.GPUID]bool{}}
+		s.describe(n)
 		x.nodes[n.ID] = s
 	} else {
+		next := nodeState{id: s.id, bootID: s.bootID, suspects: s.suspects}
+		next.describe(n)
+		s.bootID = next.bootID
+		if s.describedAs(&next) {
+			return
+		}
 		x.unlink(s)
+		*s = next
 	}
-	s.describe(n)
 	s.recount(x.onNode[n.ID])
 	x.link(s)
 }
