@@ -38,13 +38,15 @@ type Profile struct {
 	Settings []string      // KEY=VALUE
 	Patience time.Duration // longest wait for one state; it never decides a result, it only ends a hopeless drill
 
-	Grace time.Duration // autoHeal.node.offlineGracePeriod
+	// Still is how long a mass outage lasts that is over before any workload stops itself; longer than the grace where
+	// that can be.
+	Still time.Duration
 }
 
 // Short returns times that make a drill quick; they keep every check that a configuration must pass.
 func Short() Profile {
 	return Profile{
-		Name: "short", Patience: 90 * time.Second, Grace: 4 * time.Second,
+		Name: "short", Patience: 90 * time.Second, Still: 5 * time.Second,
 		Settings: []string{
 			"autoHeal.node.offlineGracePeriod=4s", "autoHeal.node.probeInterval=500ms", "autoHeal.node.probeTimeout=300ms",
 			"autoHeal.node.settle=500ms", "autoHeal.node.returnDwell=2s",
@@ -57,5 +59,5 @@ func Short() Profile {
 
 // Production returns the product's own times.
 func Production() Profile {
-	return Profile{Name: "production", Patience: 15 * time.Minute, Grace: 2 * time.Minute}
+	return Profile{Name: "production", Patience: 15 * time.Minute, Still: 40 * time.Second}
 }

@@ -44,7 +44,7 @@ func runMassOutage(ctx context.Context, s *Session) error {
 	return s.forGood(ctx, ids)
 }
 
-// momentary freezes the agents until the grace is over, looks that nothing was done, and lets them go on.
+// momentary freezes the agents for a while, looks that nothing was done, and lets them go on.
 func (s *Session) momentary(ctx context.Context) error {
 	err := s.inject("freezing the agents of three of four nodes", func() error {
 		for _, n := range lost {
@@ -57,11 +57,13 @@ func (s *Session) momentary(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := s.heldStorm(ctx, 1); err != nil {
+	storm, err := s.heldStorm(ctx, 1)
+	if err != nil {
 		return err
 	}
-	s.say("held; waiting until the grace is over")
-	if err := s.pauseFor(ctx, s.injected.Add(s.profile.Grace+time.Second)); err != nil {
+	s.headline = storm
+	s.say("held; looking whether nothing is done")
+	if err := s.pauseFor(ctx, s.injected.Add(s.profile.Still)); err != nil {
 		return err
 	}
 	if err := s.nothingMoved(ctx); err != nil {
@@ -96,18 +98,19 @@ func (s *Session) momentary(ctx context.Context) error {
 var stormRef = autoheal.Ref{Kind: autoheal.RefCluster, ID: "default"}
 
 // heldStorm waits until the healer holds everything, and checks that it said so by n critical alerts in all.
-func (s *Session) heldStorm(ctx context.Context, n int) error {
+func (s *Session) heldStorm(ctx context.Context, n int) (autoheal.IncidentID, error) {
+	var storm autoheal.IncidentID
 	s.say("waiting until the healer suspects itself")
 	st, err := s.wait(ctx, "the healer to suspect itself", func(st *state) (bool, string) {
 		inc := st.incident(autoheal.NodeOffline, stormRef)
 		if inc == nil || inc.Phase.Ended() {
 			return false, "no incident of the cluster is open"
 		}
-		s.headline = inc.ID
+		storm = inc.ID
 		return inc.Held != nil && inc.Held.Reason == autoheal.ReasonObserverSuspect, fmt.Sprintf("%s is %s and not held", inc.ID, inc.Phase)
 	})
 	if err != nil {
-		return err
+		return "", err
 	}
 	critical := 0
 	for _, a := range st.Alerts {
@@ -118,10 +121,11 @@ func (s *Session) heldStorm(ctx context.Context, n int) error {
 	if critical != n {
 		s.problem("%d critical alerts were sent, expected %d", critical, n)
 	}
-	return nil
+	return storm, nil
 }
 
-// nothingMoved checks that no workload changed since before the fault and no node was marked.
+// nothingMoved checks that nothing was done since before the fault: no node was marked and no workload has another
+// attempt; what was not killed by the drill itself has the same process, too.
 func (s *Session) nothingMoved(ctx context.Context) error {
 	now, err := s.snapshot(ctx)
 	if err != nil {
@@ -136,7 +140,12 @@ func (s *Session) nothingMoved(ctx context.Context) error {
 	for _, n := range lost {
 		ignore[n] = true
 	}
-	s.problems = append(s.problems, judgeBystanders(s.before, now, nil, ignore)...)
+	s.problems = append(s.problems, judgeBystanders(s.before, now, s.hit, ignore)...)
+	for id := range s.hit {
+		if b, a := s.before.state.workload(id), now.state.workload(id); a == nil || a.Attempt != b.Attempt || a.Node != b.Node {
+			s.problem("%s was moved during the hold: %s", id, describe(a))
+		}
+	}
 	return nil
 }
 
@@ -151,7 +160,8 @@ func (s *Session) forGood(ctx context.Context, ids []autoheal.WorkloadID) error 
 			return err
 		}
 	}
-	if err := s.heldStorm(ctx, 2); err != nil {
+	storm, err := s.heldStorm(ctx, 2)
+	if err != nil {
 		return err
 	}
 	if err := s.nothingMoved(ctx); err != nil {
@@ -159,10 +169,10 @@ func (s *Session) forGood(ctx context.Context, ids []autoheal.WorkloadID) error 
 	}
 	s.say("releasing the hold")
 	at := s.cluster.clock.Now()
-	if err := s.cluster.call(ctx, "incident_release", map[string]any{"incidentId": s.headline, "reason": "drill: they are dead"}, nil); err != nil {
+	if err := s.cluster.call(ctx, "incident_release", map[string]any{"incidentId": storm, "reason": "drill: they are dead"}, nil); err != nil {
 		return err
 	}
-	s.steps = append(s.steps, StepRow{At: stamp(at), Verb: "release", Target: "incident/" + string(s.headline)})
+	s.steps = append(s.steps, StepRow{At: stamp(at), Verb: "release", Target: "incident/" + string(storm)})
 	for _, n := range lost {
 		s.expect = append(s.expect, expectedIncident{Kind: autoheal.NodeOffline, Subject: autoheal.NodeRef(n), Phase: autoheal.Recovered})
 	}

@@ -98,7 +98,7 @@ func (s *Session) checkOverlap(ctx context.Context, id autoheal.WorkloadID) erro
 	return nil
 }
 
-// overlap returns for how long two generations of a writer were alive at once. Each line is a generation and a time since
+// overlap returns for how long two generations of a writer were alive at once, 0 when they came one after the other. Each line is a generation and a time since
 // boot in seconds. Both generations must have written, or there was nothing to compare.
 func overlap(log string) (time.Duration, error) {
 	type span struct{ first, last time.Duration }

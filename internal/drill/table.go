@@ -16,7 +16,7 @@ func (r *Report) WriteTable(out io.Writer) error {
 	fmt.Fprintln(w, "DRILL\tKIND\tCLASS\tEXPECTED\tRESULT\tDETECTED\tSAFE\tRUNNING\tOBJECTIVE\tPROOF\tINCIDENT")
 	for _, d := range r.Drills {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", d.Name, d.Kind, orDash(d.Class), d.Expected, result(d), shortSeconds(d.DetectedSeconds),
-			shortSeconds(d.SafeSeconds), shortSeconds(d.RunningSeconds), objective(d.ObjectiveSeconds, d.WithinObjective), orDash(d.Proof), orDash(d.Incident))
+			shortSeconds(d.SafeSeconds), shortSeconds(d.RunningSeconds), objective(d.ObjectiveSeconds, ownObjective(d)), orDash(d.Proof), orDash(d.Incident))
 		for _, x := range others(d) {
 			fmt.Fprintf(w, "  %s\t\t%s\t\t%s\t\t%s\t%s\t%s\t%s\t\n", x.Name, x.Class, x.End, shortSeconds(x.SafeSeconds), shortSeconds(x.RunningSeconds),
 				objective(&x.ObjectiveSeconds, x.WithinObjective), x.Proof)
@@ -49,6 +49,14 @@ func result(d Row) string {
 	default:
 		return "FAILED"
 	}
+}
+
+// ownObjective says whether the workload of the drill's own line kept its objective.
+func ownObjective(d Row) *bool {
+	if i := headline(d.Recoveries); i >= 0 {
+		return d.Recoveries[i].WithinObjective
+	}
+	return nil
 }
 
 // others are the recoveries that the drill's own line does not show.
