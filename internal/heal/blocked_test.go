@@ -46,8 +46,8 @@ func TestJournalUnwritable(t *testing.T) {
 		if as := s.cluster.actions(); len(as) != 0 || len(s.blocks()) != 1 {
 			t.Errorf("went on before the journal held for 60 s: %+v", as)
 		}
-		if until := s.status().Blocked.Until; until.IsZero() {
-			t.Error("status does not say when healing resumes")
+		if b := s.status().Blocked; b == nil || b.Until.IsZero() {
+			t.Errorf("status does not say when healing resumes: %+v", b)
 		}
 		elapse(10 * time.Second)
 		if b := s.blocks(); len(b) != 2 || b[1] != nil {

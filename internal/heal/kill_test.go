@@ -12,25 +12,28 @@ import (
 )
 
 // TestKilledAfterEachRecord ends the engine without any farewell after each record of a node's loss and return, and
-// starts the next life at once. However it is cut, the cluster ends in the same state, and no attempt comes to life twice.
+// starts the next life at once or a minute later. However it is cut, the cluster ends in the same state, and no attempt comes to life twice.
 func TestKilledAfterEachRecord(t *testing.T) {
 	var want string
 	var records uint64
-	synctest.Test(t, func(t *testing.T) { want, records = lossAndReturn(t, 0) })
+	synctest.Test(t, func(t *testing.T) { want, records = lossAndReturn(t, 0, 0) })
 	if !strings.Contains(want, "wl-1/2 on n2") || records < 20 {
 		t.Fatalf("the undisturbed run: %d records, ends with\n%s", records, want)
 	}
-	for at := uint64(1); at <= records; at++ {
-		synctest.Test(t, func(t *testing.T) {
-			if got, _ := lossAndReturn(t, at); got != want {
-				t.Errorf("killed after record %d of %d, it ends with\n%swant\n%s", at, records, got, want)
-			}
-		})
+	for _, down := range []time.Duration{0, time.Minute} {
+		for at := uint64(1); at <= records; at++ {
+			synctest.Test(t, func(t *testing.T) {
+				if got, _ := lossAndReturn(t, at, down); got != want {
+					t.Errorf("killed after record %d of %d, down for %s, it ends with\n%swant\n%s", at, records, down, got, want)
+				}
+			})
+		}
 	}
 }
 
-// lossAndReturn plays the script and describes how it ends; kill is the record after which the engine is killed, 0 none.
-func lossAndReturn(t *testing.T, kill uint64) (end string, records uint64) {
+// lossAndReturn plays the script and describes how it ends; kill is the record after which the engine is killed, 0 none, down
+// how long it stays so.
+func lossAndReturn(t *testing.T, kill uint64, down time.Duration) (end string, records uint64) {
 	s := newShell(t)
 	began := now()
 	s.store.AfterAppend(func(_, last uint64) {
@@ -54,6 +57,7 @@ func lossAndReturn(t *testing.T, kill uint64) (end string, records uint64) {
 				if alive {
 					t.Fatal("run returned although it was killed")
 				}
+				time.Sleep(down)
 				s.nextLife()
 			case <-time.After(left):
 			}
