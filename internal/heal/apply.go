@@ -103,6 +103,10 @@ func (d *durable) foldOffender(p journal.Offender) {
 		d.Offenders[p.Subject.String()] = o
 	}
 	o.Score, o.HalfLife, o.At = p.Score, p.HalfLife, p.At
+	if p.Score == 0 { // forgiven
+		o.Ends = nil
+		return
+	}
 	o.Ends = slices.DeleteFunc(append(o.Ends, p.At), func(t time.Time) bool { return p.At.Sub(t) > 7*24*time.Hour })
 }
 

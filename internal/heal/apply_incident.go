@@ -203,7 +203,7 @@ func (d *durable) stepTo(i *incident, p journal.RecoveryStep, at time.Time) erro
 func (d *durable) endRecovery(i *incident, rec *recovery, p journal.RecoveryStep, at time.Time) {
 	rec.End, rec.EndedAt = p.End, at
 	i.Open--
-	if p.End == autoheal.EndEscalated {
+	if p.End == autoheal.EndEscalated && rec.Decided > 0 { // what had not ended then is a new failure when it does
 		for n, w := range rec.Members {
 			d.Settled[w] = max(d.Settled[w], rec.Attempts[n])
 		}

@@ -160,12 +160,14 @@ func (c *Core) fenceConfirm(cmd autoheal.Command, reply *autoheal.Reply) {
 	default:
 		c.record("", journal.FenceConfirmed{Node: n.ID, Boot: n.BootID, By: cmd.Actor})
 		c.touchSubject(n.Ref())
+		c.wake("node/" + string(n.ID)) // a gang of another incident may have a rank there
 		reply.Message = fmt.Sprintf("noted: %s is powered off, on the word of %s; its workloads may start elsewhere", n.ID, cmd.Actor)
 	}
 }
 
 func (c *Core) pause(cmd autoheal.Command, reply *autoheal.Reply) {
 	c.record("", journal.PauseSet{Scope: cmd.Scope, By: cmd.Actor, Until: cmd.Until})
+	c.all = true // it may end sooner than the one before
 	what := "the healer is paused: it watches and records, and does nothing by itself"
 	if cmd.Scope != "" {
 		what = "maintenance of " + cmd.Scope + " has begun"
@@ -202,6 +204,7 @@ func (c *Core) veto(cmd autoheal.Command, reply *autoheal.Reply) {
 	r := autoheal.Ref{Kind: cmd.Target.Kind, ID: cmd.Target.ID}
 	if cmd.Verb == autoheal.CmdVeto {
 		c.record("", journal.VetoSet{Target: r, By: cmd.Actor, Until: cmd.Until})
+		c.all = true // it may end sooner than the one before
 		reply.Message = "nothing is done to " + r.String() + untilText(cmd.Until)
 		return
 	}

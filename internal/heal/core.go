@@ -204,6 +204,7 @@ func (c *Core) observe(e autoheal.Event) {
 // synced looks at everything that the full listing brought: what failed while nobody looked, and what was under way.
 func (c *Core) synced() {
 	for _, id := range slices.Sorted(maps.Keys(c.v.nodes)) {
+		c.crowd(c.v.nodes[id])
 		c.detect(detect.Change{Node: c.v.nodes[id]})
 		c.marks(c.v.nodes[id])
 	}
@@ -242,6 +243,9 @@ func (c *Core) touch(ch detect.Change) {
 	if w := ch.Workload; w != nil {
 		c.touchWorkload(w.ID)
 		c.forgive(w)
+		if b := ch.WorkloadBefore; b == nil || b.Attempt != w.Attempt || b.Node != w.Node || !detect.Wanted(b) {
+			c.strand(w)
+		}
 		if b := ch.WorkloadBefore; b != nil && live(b) && !live(w) {
 			c.wake("capacity")
 		}

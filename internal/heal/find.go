@@ -25,6 +25,9 @@ func (c *Core) find(f autoheal.Finding) {
 }
 
 func (c *Core) findNode(f autoheal.Finding, open *incident) {
+	if open == nil && c.dealtWith(f.Subject) {
+		return
+	}
 	if open != nil {
 		c.evidence(open, f)
 		c.affected(open) // it may have answered in between, and have been left alone
@@ -33,6 +36,45 @@ func (c *Core) findNode(f autoheal.Finding, open *incident) {
 	}
 	c.transient(f.Subject, "silence")
 	c.openIncident(f)
+}
+
+// dealtWith reports whether a silent node needs no new incident: this very silence had one, and nothing that is wanted is
+// on it but what that one left to a person. It is asked when a silent node is listed anew.
+func (c *Core) dealtWith(r autoheal.Ref) bool {
+	n, last := c.v.nodes[autoheal.NodeID(r.ID)], c.d.Incidents[c.ix.last[r.String()]]
+	if n == nil || last == nil || last.Phase == autoheal.Cleared {
+		return false
+	}
+	if c.d.Marks[r.String()] == nil && n.LastSeen.After(last.Ended) {
+		return false
+	}
+	for _, w := range c.v.WorkloadsOn(n.ID) {
+		lead := c.leadOf(w)
+		if lead == nil || !detect.Wanted(w) {
+			continue
+		}
+		if rec := last.Recoveries[lead.ID]; rec == nil || rec.End != autoheal.EndEscalated || n.LastSeen.After(last.Ended) {
+			return false
+		}
+	}
+	return true
+}
+
+// strand takes care of a workload that is on a silent node whose incident does not know of it: it was placed there at the
+// last moment, or was left alone by another incident.
+func (c *Core) strand(w *autoheal.Workload) {
+	if w == nil || w.State.Ended() || !detect.Wanted(w) || !c.v.synced {
+		return
+	}
+	n := c.v.nodes[w.Node]
+	if _, known := c.ix.recOf[w.ID]; known || n == nil || n.Link != autoheal.LinkSilent {
+		return
+	}
+	if i := c.d.Incidents[c.ix.open[n.Ref().String()]]; i != nil {
+		c.affected(i)
+		return
+	}
+	c.detect(detect.Change{Node: n})
 }
 
 // findWorkload handles the end of a wanted workload. One that is being recovered is seen by that recovery; one whose
@@ -203,7 +245,7 @@ func (c *Core) openRecovery(i *incident, lead *autoheal.Workload, failedAt time.
 	if c.record(i.ID, p) {
 		c.dirty[key{inc: i.ID, w: lead.ID}] = true
 		c.dirty[key{inc: i.ID}] = true
-		c.after(key{inc: i.ID, w: lead.ID, what: dutyPage}, p.Deadline)
+		c.dirty[key{inc: i.ID, w: lead.ID, what: dutyPage}] = true
 	}
 }
 

@@ -19,6 +19,7 @@ func (c *Core) oldChanged(w *autoheal.Workload) {
 	if live(w) {
 		return
 	}
+	c.wake("capacity")
 	c.dirty[key{what: dutyMark, w: autoheal.WorkloadID(autoheal.NodeRef(w.Node).String())}] = true
 	at := c.ix.lastOf[w.ID]
 	i := c.d.Incidents[at.inc]
@@ -65,7 +66,11 @@ func (c *Core) stepOld(id autoheal.WorkloadID) {
 	for _, n := range slices.Sorted(maps.Keys(c.v.old[id])) {
 		old := c.v.old[id][n]
 		node := c.v.nodes[old.Node]
-		if node == nil || node.Link != autoheal.LinkUp || !c.surplus(cur, k) {
+		if node == nil || node.Link != autoheal.LinkUp {
+			continue
+		}
+		if !c.surplus(cur, k) {
+			c.dirty[key{what: dutyMark, w: autoheal.WorkloadID(autoheal.NodeRef(node.ID).String())}] = true
 			continue
 		}
 		c.insist(&proposal{
@@ -74,6 +79,18 @@ func (c *Core) stepOld(id autoheal.WorkloadID) {
 			params: autoheal.ActionParams{Attempt: n, Grace: stopGrace(cur.Class), Force: cur.AtMostOnce},
 		})
 	}
+}
+
+// unsettledOn reports whether an older copy on a node is still to be stopped. One that is kept, because no newer one runs
+// and nobody is making one, is not.
+func (c *Core) unsettledOn(id autoheal.NodeID) bool {
+	for _, w := range c.v.oldOn(id) {
+		cur := c.v.cur[w]
+		if _, open := c.ix.recOf[w]; open || cur == nil || cur.AtMostOnce || cur.State == autoheal.Running || cur.State == autoheal.Succeeded {
+			return true
+		}
+	}
+	return false
 }
 
 // surplus reports whether what runs beside cur, an older copy of the same workload, is not needed any more.
@@ -133,10 +150,10 @@ func (c *Core) stepMark(ref string) {
 		c.markGone(k, m)
 		return
 	}
-	if _, open := c.ix.open[ref]; open || len(c.v.oldOn(n.ID)) > 0 || i == nil {
+	if _, open := c.ix.open[ref]; open || c.unsettledOn(n.ID) || i == nil {
 		return
 	}
-	if o := c.d.Offenders[ref]; o != nil && c.score(o) >= c.pol.Offender.Score {
+	if o := c.d.Offenders[ref]; c.quarantined(o) {
 		c.alert(i, alertSpec{
 			name: "node-quarantined", severity: autoheal.SeverityWarning, dedup: ref + " offender " + string(i.ID),
 			text: fmt.Sprintf("node %s stays cordoned: it failed again and again (offender score %.1f). Check it, then run autoheal uncordon %s", n.ID, c.score(o), n.ID),
@@ -228,6 +245,21 @@ func (c *Core) offend(r autoheal.Ref) {
 		score += c.score(o)
 	}
 	c.record("", journal.Offender{Subject: r, Score: score, HalfLife: c.pol.Offender.HalfLife, At: c.now})
+}
+
+// quarantined reports whether a subject failed so often that a person decides: by its score, or 3 incidents in 7 days,
+// which the score, halving all the while, never shows (behaviour B3, B4).
+func (c *Core) quarantined(o *offender) bool {
+	if o == nil {
+		return false
+	}
+	n := 0
+	for _, t := range o.Ends {
+		if c.now.Sub(t) <= 7*24*time.Hour {
+			n++
+		}
+	}
+	return n >= 3 || c.score(o) >= c.pol.Offender.Score
 }
 
 // score is an offender's score now: it halves every half-life.

@@ -45,7 +45,7 @@ func (c *Core) unwanted(rec *recovery) string {
 			return ""
 		case w.State == autoheal.Succeeded && rec.Step != autoheal.StepVerifying:
 			return string(id) + " completed"
-		case rec.Rung != string(policy.StepPause) && !detect.Wanted(w):
+		case w.Desired == autoheal.DesiredCancelled, rec.Rung != string(policy.StepPause) && !detect.Wanted(w):
 			return string(id) + " is no longer wanted: " + string(w.Desired)
 		}
 	}
@@ -65,6 +65,9 @@ func (c *Core) move(i *incident, rec *recovery, to autoheal.StepName, p journal.
 		return false
 	}
 	c.dirty[key{inc: i.ID, w: rec.Workload}] = true
+	if to == autoheal.StepWaiting { // what was up when its objective passed is down again
+		c.dirty[key{inc: i.ID, w: rec.Workload, what: dutyPage}] = true
+	}
 	if to == autoheal.StepDone {
 		c.dirty[key{inc: i.ID}] = true
 	}
@@ -81,19 +84,8 @@ func (c *Core) done(i *incident, rec *recovery, end autoheal.RecoveryEnd, why st
 		c.touchWorkload(w)
 	}
 	if end == autoheal.EndLeftAlone {
-		c.handOn(i, rec)
-	}
-}
-
-// handOn lets another open incident take what this one leaves alone: ranks of a gang may be on several silent nodes.
-func (c *Core) handOn(i *incident, rec *recovery) {
-	for _, id := range rec.Members {
-		w := c.v.cur[id]
-		if w == nil || w.State.Ended() {
-			continue
-		}
-		if o := c.d.Incidents[c.ix.open[autoheal.NodeRef(w.Node).String()]]; o != nil && o.ID != i.ID && c.silentNow(o) {
-			c.affected(o)
+		for _, w := range rec.Members { // ranks of a gang may be on several silent nodes
+			c.strand(c.v.cur[w])
 		}
 	}
 }
@@ -205,8 +197,11 @@ func (c *Core) startSettled(i *incident, rec *recovery, id autoheal.WorkloadID) 
 	case autoheal.OutcomeNotSent:
 		return true
 	case autoheal.OutcomeUnknown:
-		p := &proposal{
-			i: i, rec: rec, k: key{inc: i.ID, w: rec.Workload}, verb: autoheal.Start, target: a.Target, step: policy.Step(rec.Rung),
+		if _, gone := c.copiesGone(i, rec, id, w.Attempt); !gone {
+			return false
+		}
+		p := &proposal{ // of the incident that asked for it, which this one may have taken over
+			i: c.d.Incidents[a.Incident], k: key{inc: i.ID, w: rec.Workload}, verb: autoheal.Start, target: a.Target, step: policy.Step(rec.Rung),
 			node: c.v.nodes[w.Node], reason: "whether it was started is not known", params: a.Params,
 		}
 		if state, _ := c.unknown(p, a); state == actFailed {
@@ -433,7 +428,11 @@ func (c *Core) startMember(i *incident, rec *recovery, n int, begun bool) bool {
 		i: i, rec: rec, k: key{inc: i.ID, w: rec.Workload}, verb: autoheal.Start, step: policy.Step(rec.Rung),
 		target: autoheal.Ref{Kind: autoheal.RefWorkload, ID: string(id), Generation: fmt.Sprint(rec.NewAttempts[n])},
 		reason: rec.Reason, node: c.v.nodes[rec.From], silence: !begun && c.waitsForSilence(i, rec),
-		params: autoheal.ActionParams{Attempt: rec.NewAttempts[n], MemoryMB: rec.MemoryMB, Avoid: c.avoid(i, rec), Proof: rec.Proof},
+		params: autoheal.ActionParams{
+			Attempt: rec.NewAttempts[n], MemoryMB: rec.MemoryMB, Avoid: c.avoid(i, rec), Proof: rec.Proof,
+			// Nothing says that every older copy is gone: this is one more.
+			Hedge: !rec.AtMostOnce && (rec.Proof == autoheal.ProofNone || len(c.v.old[id]) > 0),
+		},
 	}
 	if existing := c.existing(p); existing == nil || existing.Outcome == autoheal.OutcomeNotSent {
 		if _, gone := c.copiesGone(i, rec, id, rec.Attempts[n]); !gone {
