@@ -49,6 +49,12 @@ type Workloads interface {
 	Lineage(ctx context.Context, id WorkloadID) ([]Workload, error)
 }
 
+// Contacts is the optional role of drivers that know the time of each node's last answer between two events: what is shown
+// to people is then no older than it has to be. Nothing is decided by it.
+type Contacts interface {
+	LastSeen(id NodeID) (time.Time, bool)
+}
+
 // Capabilities is what a driver can do.
 type Capabilities struct {
 	Verbs         []Verb `json:"verbs"`

@@ -67,7 +67,15 @@ func (e *Engine) Status(ctx context.Context) (autoheal.HealerStatus, error) {
 
 // Nodes returns every node, by ID.
 func (e *Engine) Nodes(ctx context.Context) ([]autoheal.NodeView, error) {
-	return query(ctx, e, func(c *Core) ([]autoheal.NodeView, error) { return c.nodeViews(), nil })
+	nodes, err := query(ctx, e, func(c *Core) ([]autoheal.NodeView, error) { return c.nodeViews(), nil })
+	if contacts, ok := e.opt.Cluster.(autoheal.Contacts); ok {
+		for i := range nodes {
+			if at, known := contacts.LastSeen(nodes[i].ID); known {
+				nodes[i].LastSeen = at
+			}
+		}
+	}
+	return nodes, err
 }
 
 // Workloads returns the current attempt of every workload, by ID.

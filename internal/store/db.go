@@ -18,6 +18,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sys/unix"
 	"modernc.org/sqlite"
 )
 
@@ -228,6 +229,16 @@ func (db *DB) Check(ctx context.Context) error {
 	return nil
 }
 
+// cannotChange reports whether a file lies where nothing can be written and was closed in order: no write-ahead log is
+// left beside it.
+func cannotChange(path string) bool {
+	if unix.Access(filepath.Dir(path), unix.W_OK) == nil {
+		return false
+	}
+	_, err := os.Stat(path + "-wal")
+	return errors.Is(err, fs.ErrNotExist)
+}
+
 func dsn(path string, opt Options, reading bool) string {
 	sync := "FULL"
 	if opt.Relaxed {
@@ -242,6 +253,9 @@ func dsn(path string, opt Options, reading bool) string {
 	switch {
 	case opt.ReadOnly:
 		q.Set("mode", "ro")
+		if cannotChange(path) {
+			q.Set("immutable", "1") // SQLite would want to make its shared-memory file even for reading
+		}
 	case reading:
 		q.Set("mode", "rw")
 		q.Set("_query_only", "1")

@@ -250,8 +250,20 @@ func TestRealReadOnlyDisk(t *testing.T) {
 	if !storetest.InNamespace(t) {
 		return
 	}
-	dir := storetest.SmallDisk(t, 1<<20)
+	dir := storetest.SmallDisk(t, 4<<20)
+	before, err := store.Open(t.Context(), filepath.Join(dir, "kept.db"), store.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := before.Close(); err != nil {
+		t.Fatal(err)
+	}
 	storetest.MakeReadOnly(t, dir)
+	if ro, err := store.Open(t.Context(), filepath.Join(dir, "kept.db"), store.Options{ReadOnly: true}); err != nil {
+		t.Errorf("look into a file that was closed in order: %v", err)
+	} else if err := ro.Close(); err != nil {
+		t.Error(err)
+	}
 	if _, err := store.Open(t.Context(), filepath.Join(dir, "state.db"), store.Options{}); !errors.Is(err, store.ErrReadOnly) || !strings.Contains(err.Error(), dir) {
 		t.Errorf("open: error = %v, want ErrReadOnly with the directory", err)
 	}

@@ -117,6 +117,7 @@ func TestSinkCountsWhatItDrops(t *testing.T) {
 }
 
 func TestLastWords(t *testing.T) {
+	t.Chdir(t.TempDir())
 	s := newLogSink(0, 0, func() time.Duration { return 0 })
 	defer s.close()
 	s.put(0, 'o', "step 1")

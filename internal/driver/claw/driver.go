@@ -252,3 +252,14 @@ func (d *Driver) sleep(ctx context.Context, dur time.Duration, wake <-chan struc
 		return false
 	}
 }
+
+// LastSeen returns when a node last answered. Node events carry it only when something else has changed.
+func (d *Driver) LastSeen(id autoheal.NodeID) (time.Time, bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	n := d.nodes[id]
+	if n == nil {
+		return time.Time{}, false
+	}
+	return n.lastSeen, true
+}

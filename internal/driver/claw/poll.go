@@ -65,6 +65,11 @@ func (d *Driver) describedLocked(ctx context.Context, n *node, s *nodeproto.Node
 		a.UptimeMS, b.UptimeMS = 0, 0
 		same = reflect.DeepEqual(a, b)
 	}
+	if n.status == nil || !slices.Equal(n.status.Warnings, s.Warnings) {
+		for _, w := range s.Warnings {
+			d.log.LogAttrs(ctx, slog.LevelWarn, "a node warns", slog.String("node", string(n.id)), slog.String("warning", w))
+		}
+	}
 	n.status = s
 	if !same {
 		d.saveNodeLocked(ctx, n)

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -196,6 +197,9 @@ func (d *Driver) viewLocked(n *node) *autoheal.Node {
 	if s := n.status; s != nil {
 		maps.Copy(v.Labels, s.Labels)
 		maps.Copy(v.Conditions, s.Conditions)
+		if len(s.Warnings) > 0 {
+			v.Conditions["warning"] = strings.Join(s.Warnings, "; ")
+		}
 		v.Capacity, v.Allocatable, v.Platform = s.Capacity, s.Allocatable, s.Platform
 		v.SelfStop = s.SelfStop && d.opts.SelfStop > 0
 		v.GPUs = slices.Clone(s.GPUs)

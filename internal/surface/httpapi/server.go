@@ -40,6 +40,7 @@ type Server struct {
 	cancel   context.CancelCauseFunc
 	hub      *hub
 	serving  sync.WaitGroup
+	idle     unused
 }
 
 // errStopping ends what is under way when the server stops.
@@ -64,6 +65,7 @@ func (s *Server) Start(ctx context.Context) error {
 		BaseContext:       func(net.Listener) context.Context { return base },
 		ConnContext:       withPeer,
 		ErrorLog:          slog.NewLogLogger(s.log().Handler(), slog.LevelWarn),
+		ConnState:         s.idle.follow,
 	}
 	s.serving.Go(func() {
 		if err := s.http.Serve(l); err != nil && !errors.Is(err, http.ErrServerClosed) {
@@ -80,6 +82,7 @@ func (s *Server) Stop(ctx context.Context) error {
 		return nil
 	}
 	s.cancel(errStopping)
+	s.idle.close()
 	err := s.http.Shutdown(ctx)
 	if err != nil {
 		err = fmt.Errorf("stop the local interface: %w", errors.Join(err, s.http.Close()))
@@ -97,6 +100,39 @@ func (s *Server) log() *slog.Logger {
 		return slog.New(slog.DiscardHandler)
 	}
 	return s.Log
+}
+
+// unused holds the connections over which nothing has come yet. net/http waits for them when it shuts down, and clients
+// open some ahead of need.
+type unused struct {
+	mu     sync.Mutex // guards what follows
+	conns  map[net.Conn]bool
+	closed bool
+}
+
+func (u *unused) follow(c net.Conn, state http.ConnState) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	switch {
+	case state != http.StateNew:
+		delete(u.conns, c)
+	case u.closed:
+		_ = c.Close() // nothing was asked over it
+	default:
+		if u.conns == nil {
+			u.conns = map[net.Conn]bool{}
+		}
+		u.conns[c] = true
+	}
+}
+
+func (u *unused) close() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.closed = true
+	for c := range u.conns {
+		_ = c.Close() // nothing was asked over it
+	}
 }
 
 type peerKey struct{}

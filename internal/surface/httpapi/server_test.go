@@ -433,3 +433,30 @@ func TestUmask(t *testing.T) {
 		t.Errorf("mode %#o", info.Mode().Perm())
 	}
 }
+
+// TestStopCutsWhatSaysNothing: a connection over which nothing has come holds no request to wait for.
+func TestStopCutsWhatSaysNothing(t *testing.T) {
+	s := &httpapi.Server{Env: tooltest.Sample().Env(), Socket: socketPath(t)}
+	if err := s.Start(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	conn, err := net.Dial("unix", s.Socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	c, err := client.New(s.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := c.Call(context.Background(), "healer_status", nil, nil); err != nil { // by now the server has seen both
+		t.Fatal(err)
+	}
+	if err := s.Stop(context.Background()); err != nil {
+		t.Error(err)
+	}
+	if _, err := conn.Read(make([]byte, 1)); !errors.Is(err, io.EOF) && !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("the silent connection ended with %v", err)
+	}
+}
