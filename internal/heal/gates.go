@@ -293,8 +293,11 @@ func gateCooldown(c *Core, p *proposal) verdict {
 // cooldown says since when stragglers are spared: three nodes were recovered within five minutes (behaviour D5), or a
 // storm ended because contact was back (D2).
 func (c *Core) cooldown() (since time.Time, why string) {
-	if f := c.d.CooldownFrom; len(f) >= 3 && f[len(f)-1].Sub(f[len(f)-3]) <= 5*time.Minute {
-		since, why = f[len(f)-1], "several nodes were recovered within 5 minutes"
+	f := c.d.CooldownFrom
+	for n := 2; n < len(f); n++ { // a recovery later on does not end the cool-down of a burst
+		if f[n].Sub(f[n-2]) <= 5*time.Minute {
+			since, why = f[n], "several nodes were recovered within 5 minutes"
+		}
 	}
 	if over := c.d.StormOver; over.After(since) {
 		since, why = over, "contact with many nodes came back a moment ago"

@@ -361,7 +361,7 @@ func (w *rWorld) checkRuns(x *rWork) {
 			}
 		}
 	}
-	if running > 1 {
+	if running > 1 && cur.State == autoheal.Running && w.nodes[cur.Node].said.Link == autoheal.LinkUp {
 		w.fail("%d copies of %s run at the end", running, x.id)
 	}
 	if cur.Desired != autoheal.DesiredRunning || cur.State == autoheal.Succeeded || running == 1 && cur.State == autoheal.Running {

@@ -262,12 +262,11 @@ func (c *Core) copyGone(i *incident, rec *recovery, id autoheal.WorkloadID, atte
 }
 
 // stopCopy ends one attempt that runs on a node which answers.
-func (c *Core) stopCopy(i *incident, rec *recovery, w *autoheal.Workload, why string) progress {
-	state, _ := c.act(&proposal{
+func (c *Core) stopCopy(i *incident, rec *recovery, w *autoheal.Workload, why string) {
+	c.insist(&proposal{
 		i: i, rec: rec, k: key{inc: i.ID, w: rec.Workload}, verb: autoheal.Stop, target: w.Ref(), step: policy.StepMigrate,
 		node: c.v.nodes[w.Node], reason: why, params: autoheal.ActionParams{Attempt: w.Attempt, Grace: stopGrace(rec.Class)},
 	})
-	return state
 }
 
 // stopGrace is how long a workload has between SIGTERM and SIGKILL.
