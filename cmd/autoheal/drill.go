@@ -121,5 +121,6 @@ func drillWorkloadCommand(io stdio) *cobra.Command {
 	}
 	cmd.Flags().Int64Var(&h.MiB, "mib", 0, "how much memory to hold")
 	cmd.Flags().StringVar(&h.After, "after", "", "wait until this file exists")
+	cmd.Flags().StringVar(&h.Done, "done", "", "make this file when all is taken")
 	return cmd
 }

@@ -135,3 +135,37 @@ func TestMissingCgroups(t *testing.T) {
 		})
 	}
 }
+
+func TestGlobalOOM(t *testing.T) {
+	const global, own = autoheal.OOMHostGlobal, autoheal.OOMHostCgroup
+	lineage := func(restarts int, rows ...attemptRow) workloadDetails {
+		for i := range rows {
+			rows[i].Attempt = i + 1
+		}
+		return workloadDetails{Restarts: restarts, Lineage: rows}
+	}
+	killed := func(node autoheal.NodeID, mb int64, by autoheal.OOMKind) attemptRow {
+		return attemptRow{NodeID: node, MemoryMB: mb, Exit: &autoheal.Exit{OOM: by}}
+	}
+	now := func(node autoheal.NodeID, mb int64) attemptRow { return attemptRow{NodeID: node, MemoryMB: mb} }
+	for name, tc := range map[string]struct {
+		d    workloadDetails
+		want string
+	}{
+		"spared":     {lineage(0, now("n1", 9)), ""},
+		"elsewhere":  {lineage(0, killed("n1", 9, global), now("n2", 9)), ""},
+		"and back":   {lineage(0, killed("n1", 9, global), killed("n2", 9, global), now("n1", 9)), ""},
+		"same node":  {lineage(0, killed("n1", 9, global), now("n1", 9)), "attempt 2 should be on another node"},
+		"scaled":     {lineage(0, killed("n1", 9, global), now("n2", 14)), "the memory of the one before"},
+		"own limit":  {lineage(0, killed("n1", 9, own), now("n2", 9)), "attempt 1 should have ended by"},
+		"no account": {lineage(0, now("n1", 9), now("n2", 9)), "attempt 1 should have ended by"},
+		"counted":    {lineage(1, killed("n1", 9, global), now("n2", 9)), "held against it"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := judgeGlobalOOM(tc.d)
+			if tc.want == "" && got != "" || !strings.Contains(got, tc.want) {
+				t.Errorf("got %q, want %q", got, tc.want)
+			}
+		})
+	}
+}

@@ -12,9 +12,10 @@ import (
 	"autoheal.dev/autoheal/internal/clock"
 )
 
-// Hog is a workload that takes a known amount of memory once a file exists, and holds it.
+// Hog is a workload that takes a known amount of memory and holds it.
 type Hog struct {
-	After string
+	After string // wait until this file exists; "" = begin at once
+	Done  string // make this file when all is taken; "" = none
 	MiB   int64
 	Clock clock.Clock
 	Out   io.Writer
@@ -22,21 +23,8 @@ type Hog struct {
 
 // Run holds the memory until ctx ends. It takes it in steps, so that a limit is met where it lies.
 func (h Hog) Run(ctx context.Context) error {
-	for {
-		found, err := exists(h.After)
-		if err != nil {
-			return fmt.Errorf("wait for the word to take memory: %w", err)
-		}
-		if found {
-			break
-		}
-		t := h.Clock.NewTimer(20 * time.Millisecond)
-		select {
-		case <-t.C():
-		case <-ctx.Done():
-			t.Stop()
-			return ctx.Err()
-		}
+	if err := h.await(ctx); err != nil {
+		return fmt.Errorf("wait for the word to take memory: %w", err)
 	}
 	fmt.Fprintf(h.Out, "taking %d MiB\n", h.MiB)
 	mem, err := unix.Mmap(-1, 0, int(h.MiB<<20), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
@@ -47,6 +35,28 @@ func (h Hog) Run(ctx context.Context) error {
 		mem[i] = 1
 	}
 	fmt.Fprintf(h.Out, "holding %d MiB\n", h.MiB)
+	if h.Done != "" {
+		if err := os.WriteFile(h.Done, nil, 0o600); err != nil {
+			return fmt.Errorf("tell that memory is taken: %w", err)
+		}
+	}
 	<-ctx.Done()
 	return unix.Munmap(mem)
+}
+
+func (h Hog) await(ctx context.Context) error {
+	for h.After != "" {
+		found, err := exists(h.After)
+		if err != nil || found {
+			return err
+		}
+		t := h.Clock.NewTimer(20 * time.Millisecond)
+		select {
+		case <-t.C():
+		case <-ctx.Done():
+			t.Stop()
+			return ctx.Err()
+		}
+	}
+	return nil
 }

@@ -55,9 +55,13 @@ const (
 // another is found in the next round. What starts others goes first.
 func (j Janitor) endProcesses() error {
 	p := procFS{j.Proc}
+	groups := findCgroups(string(readAll(filepath.Join(j.Proc, "self", "mountinfo"))), j.Cgroup)
 	var left []process
 	for range cleanRounds {
 		var err error
+		for _, g := range groups {
+			thaw(g)
+		}
 		if left, err = p.find(filepath.Join(j.Dir, "data")); err != nil {
 			return err
 		}
@@ -74,6 +78,17 @@ func (j Janitor) endProcesses() error {
 		pause(j.Clock, cleanPause)
 	}
 	return fmt.Errorf("clean up: %d processes survive SIGKILL, the first is %s %d", len(left), left[0].Role, left[0].PID)
+}
+
+// thaw lets every group below top go on: on version 1 a frozen process does not even die, and a shim or agent that was
+// killed while it froze its workload cannot thaw it any more.
+func thaw(top string) {
+	_ = filepath.WalkDir(top, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() && d.Name() == "freezer.state" {
+			_ = os.WriteFile(path, []byte("THAWED"), 0) // a group that has just been removed needs none
+		}
+		return nil
+	})
 }
 
 // removeCgroups removes the cluster's control group from every hierarchy, of either version.
@@ -113,9 +128,8 @@ func (j Janitor) removeTree(top string) error {
 	return err
 }
 
-// killGroup thaws and kills what is left in a control group of this cluster: it carries the cluster's own name.
+// killGroup kills what is left in a control group of this cluster: it carries the cluster's own name.
 func (j Janitor) killGroup(dir string) {
-	_ = os.WriteFile(filepath.Join(dir, "freezer.state"), []byte("THAWED"), 0) // there only on version 1
 	for f := range strings.FieldsSeq(string(readAll(filepath.Join(dir, "cgroup.procs")))) {
 		var pid int
 		if _, err := fmt.Sscanf(f, "%d", &pid); err == nil && pid > 1 {

@@ -269,15 +269,18 @@ type workloadDetails struct {
 	MemoryMB         int64               `json:"memoryMb"`
 	OriginalMemoryMB int64               `json:"originalMemoryMb"`
 	Restarts         int                 `json:"restarts"`
-	Lineage          []struct {
-		Attempt    int                    `json:"attempt"`
-		State      autoheal.WorkloadState `json:"state"`
-		NodeID     autoheal.NodeID        `json:"nodeId"`
-		MemoryMB   int64                  `json:"memoryMb"`
-		StartedAt  *time.Time             `json:"startedAt"`
-		FinishedAt *time.Time             `json:"finishedAt"`
-		Exit       *autoheal.Exit         `json:"exit"`
-	} `json:"lineage"`
+	Lineage          []attemptRow        `json:"lineage"`
+}
+
+// attemptRow is one attempt of a workload.
+type attemptRow struct {
+	Attempt    int                    `json:"attempt"`
+	State      autoheal.WorkloadState `json:"state"`
+	NodeID     autoheal.NodeID        `json:"nodeId"`
+	MemoryMB   int64                  `json:"memoryMb"`
+	StartedAt  *time.Time             `json:"startedAt"`
+	FinishedAt *time.Time             `json:"finishedAt"`
+	Exit       *autoheal.Exit         `json:"exit"`
 }
 
 // journal reads the cluster's journal by the command that an operator would use.
