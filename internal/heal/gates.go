@@ -283,26 +283,36 @@ func gateCooldown(c *Core, p *proposal) verdict {
 	if !p.silence || p.byPerson() {
 		return pass
 	}
-	since, why := c.cooldown()
-	if until := since.Add(c.pol.Budgets.Cooldown); !since.IsZero() && c.now.Before(until) && !begunBefore(p, since) {
-		return verdict{Reason: autoheal.ReasonCooldown, Detail: why + "; stragglers get time to answer", Until: until}
+	v := pass
+	for _, cool := range c.cooldowns() {
+		until := cool.since.Add(c.pol.Budgets.Cooldown)
+		if c.now.Before(until) && until.After(v.Until) && !begunBefore(p, cool.since) {
+			v = verdict{Reason: autoheal.ReasonCooldown, Detail: cool.why + "; stragglers get time to answer", Until: until}
+		}
 	}
-	return pass
+	return v
 }
 
-// cooldown says since when stragglers are spared: three nodes were recovered within five minutes (behaviour D5), or a
+// cooldown is a time since which stragglers are spared.
+type cooldown struct {
+	since time.Time
+	why   string
+}
+
+// cooldowns says since when stragglers are spared: three nodes were recovered within five minutes (behaviour D5), or a
 // storm ended because contact was back (D2).
-func (c *Core) cooldown() (since time.Time, why string) {
+func (c *Core) cooldowns() []cooldown {
+	var out []cooldown
 	f := c.d.CooldownFrom
 	for n := 2; n < len(f); n++ { // a recovery later on does not end the cool-down of a burst
 		if f[n].Sub(f[n-2]) <= 5*time.Minute {
-			since, why = f[n], "several nodes were recovered within 5 minutes"
+			out = append(out, cooldown{f[n], "several nodes were recovered within 5 minutes"})
 		}
 	}
-	if over := c.d.StormOver; over.After(since) {
-		since, why = over, "contact with many nodes came back a moment ago"
+	if !c.d.StormOver.IsZero() {
+		out = append(out, cooldown{c.d.StormOver, "contact with many nodes came back a moment ago"})
 	}
-	return since, why
+	return out
 }
 
 // gateApproval asks how far the healer may go by itself (behaviour D6).

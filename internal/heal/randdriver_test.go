@@ -256,10 +256,10 @@ func (w *rWorld) send(subject string, e autoheal.Event) {
 	if w.chance(5) {
 		times = 2
 	}
-	life := w.life
+	stream := w.stream
 	for range times {
 		w.at(at, func() {
-			if w.life == life && !w.blind {
+			if w.stream == stream {
 				w.inbox.Events = append(w.inbox.Events, copyEvent(e))
 			}
 		})
@@ -304,6 +304,7 @@ func (w *rWorld) lose() {
 	}
 	w.inbox.Events = append(w.inbox.Events, autoheal.Event{Kind: autoheal.EventLost, At: w.now, SeenAt: w.now, Source: "sim"})
 	w.blind = true
+	w.stream++
 	life := w.life
 	w.after(w.upTo(60*time.Second), func() {
 		if w.life == life {

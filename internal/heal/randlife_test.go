@@ -13,6 +13,7 @@ import (
 // begin starts a life: the driver listens anew, the core is what the journal says.
 func (w *rWorld) begin() {
 	w.life++
+	w.stream++
 	w.born, w.blind, w.inbox = w.now, false, Input{}
 	clear(w.lastOut)
 	w.core = NewCore(Life{Epoch: uint64(w.life), Version: "test", ConfigHash: "c", BootID: "b", Cluster: "default"}, w.pol)
@@ -43,6 +44,7 @@ func (w *rWorld) begin() {
 // crash ends a life without a word: answers that were on their way are lost.
 func (w *rWorld) crash() {
 	w.trace("the healer crashes")
+	w.stream++
 	w.life++ // nothing of this life is delivered any more
 	w.inbox = Input{}
 	down := w.upTo(20 * time.Second)

@@ -402,6 +402,7 @@ func recoveriesOf(i *incident) []*recovery {
 
 // dump tells the whole state at the end, for a story that went wrong.
 func (w *rWorld) dump() {
+	w.trace("end: wakes at %s, timers %v", w.wake, w.core.timers.at)
 	for _, id := range sortedKeys(w.nodes) {
 		n := w.nodes[id]
 		w.trace("end: node %s power=%v net=%v %s schedulable=%v marks=%d free=%d", id, n.power, n.net, n.said.Link, n.said.Schedulable, len(n.said.Marks), w.free(n))

@@ -91,6 +91,7 @@ type rWorld struct {
 	works   map[autoheal.WorkloadID]*rWork
 	lastOut map[string]time.Time // when the newest event of a subject arrives
 	blind   bool                 // the stream is lost
+	stream  int                  // counts the streams: what is on its way in a lost one never arrives
 	life    int
 	born    time.Time // of this life
 	calm    bool      // no more bad luck
