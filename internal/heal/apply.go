@@ -79,6 +79,8 @@ func (d *durable) fold(r journal.Record) error {
 		d.Storm = &storm{Incident: r.Incident, Since: r.At, Silent: p.Silent, Of: p.Of}
 	case journal.StormEnded:
 		d.foldStormEnded(p, r.At)
+	case journal.NodeBack:
+		delete(d.Gone, p.Node)
 	case journal.Notice:
 	case journal.PauseSet, journal.PauseCleared, journal.VetoSet, journal.VetoCleared, journal.Command:
 		d.foldPerson(r)

@@ -102,6 +102,9 @@ func (d *durable) setPhase(i *incident, p journal.IncidentPhase, at time.Time) e
 	if p.To == autoheal.Recovered && i.Kind == autoheal.NodeOffline && len(i.Order) > 0 {
 		d.CooldownFrom = slices.DeleteFunc(append(d.CooldownFrom, at), func(t time.Time) bool { return at.Sub(t) > time.Hour })
 	}
+	if p.Silent {
+		d.Gone[autoheal.NodeID(i.Subject.ID)] = i.ID
+	}
 	if p.To.Ended() {
 		i.Ended, i.Held = at, nil
 		for _, a := range d.Alerts {

@@ -205,6 +205,7 @@ func (c *Core) observe(e autoheal.Event) {
 func (c *Core) synced() {
 	for _, id := range slices.Sorted(maps.Keys(c.v.nodes)) {
 		c.crowd(c.v.nodes[id])
+		c.back(c.v.nodes[id])
 		c.detect(detect.Change{Node: c.v.nodes[id]})
 		c.marks(c.v.nodes[id])
 	}
@@ -237,6 +238,7 @@ func (c *Core) touch(ch detect.Change) {
 			c.wake("capacity")
 		}
 		c.crowd(n)
+		c.back(n)
 		c.marks(n)
 		c.drained(n)
 	}

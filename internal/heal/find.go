@@ -38,22 +38,28 @@ func (c *Core) findNode(f autoheal.Finding, open *incident) {
 	c.openIncident(f)
 }
 
+// back notes that a node answers whose silence had been dealt with: the next one is new.
+func (c *Core) back(n *autoheal.Node) {
+	if _, gone := c.d.Gone[n.ID]; gone && n.Link == autoheal.LinkUp {
+		c.record("", journal.NodeBack{Node: n.ID})
+	}
+}
+
 // dealtWith reports whether a silent node needs no new incident: this very silence had one, and nothing that is wanted is
 // on it but what that one left to a person. It is asked when a silent node is listed anew.
 func (c *Core) dealtWith(r autoheal.Ref) bool {
-	n, last := c.v.nodes[autoheal.NodeID(r.ID)], c.d.Incidents[c.ix.last[r.String()]]
-	if n == nil || last == nil || last.Phase == autoheal.Cleared {
+	node := autoheal.NodeID(r.ID)
+	id, gone := c.d.Gone[node]
+	if !gone {
 		return false
 	}
-	if c.d.Marks[r.String()] == nil && n.LastSeen.After(last.Ended) {
-		return false
-	}
-	for _, w := range c.v.WorkloadsOn(n.ID) {
+	last := c.d.Incidents[id]
+	for _, w := range c.v.WorkloadsOn(node) {
 		lead := c.leadOf(w)
 		if lead == nil || !detect.Wanted(w) {
 			continue
 		}
-		if rec := last.Recoveries[lead.ID]; rec == nil || rec.End != autoheal.EndEscalated || n.LastSeen.After(last.Ended) {
+		if last == nil || last.Recoveries[lead.ID] == nil || last.Recoveries[lead.ID].End != autoheal.EndEscalated {
 			return false
 		}
 	}

@@ -83,9 +83,6 @@ func (s *shell) nextLife() {
 func (s *shell) describeEnd() string {
 	var b strings.Builder
 	for _, i := range slices.Backward(s.incidents()) {
-		if len(i.Recoveries) == 0 {
-			continue // the next life may find the silence anew after all was moved: it is told, and moves nothing
-		}
 		fmt.Fprintf(&b, "%s %s %s", i.ID, i.Kind, i.Phase)
 		for _, r := range i.Recoveries {
 			fmt.Fprintf(&b, ", %s %s/%s attempt %d proof %s", r.Workload, r.Step, r.End, r.Attempt, r.Proof)

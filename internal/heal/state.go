@@ -12,31 +12,32 @@ import (
 // durable is the core's whole journalled state: what the fold of all records gives. Only apply (in apply.go) writes it.
 // Everything in it survives as JSON, so that a snapshot is its encoding.
 type durable struct {
-	Seq          uint64                            `json:"seq"`
-	Step         uint64                            `json:"step"`
-	Epoch        uint64                            `json:"epoch"`
-	BootID       string                            `json:"bootId"`
-	Config       string                            `json:"config"`
-	Incidents    map[autoheal.IncidentID]*incident `json:"incidents"`
-	Counters     counters                          `json:"counters"`
-	Restarts     map[autoheal.WorkloadID]*restarts `json:"restarts"`
-	Settled      map[autoheal.WorkloadID]int       `json:"settled"` // last attempt whose end is dealt with: escalated, dismissed
-	Marks        map[string]*ownMark               `json:"marks"`   // by Ref.String
-	Budgets      map[string]*budget                `json:"budgets"`
-	Offenders    map[string]*offender              `json:"offenders"`
-	Transients   map[string][]time.Time            `json:"transients"` // "node/n1 silence"
-	Approvals    map[string]*approval              `json:"approvals"`
-	Pauses       map[string]*pause                 `json:"pauses"` // "" = the kill switch, else a maintenance scope
-	Vetoes       map[string]*pause                 `json:"vetoes"` // by Ref.String
-	FenceWords   map[autoheal.NodeID]*fenceWord    `json:"fenceWords"`
-	StormOver    time.Time                         `json:"stormOver"` // when contact was last back after a storm
-	Storm        *storm                            `json:"storm"`
-	CooldownFrom []time.Time                       `json:"cooldownFrom"` // ends of the last recoveries (behaviour D5)
-	Alerts       []*alert                          `json:"alerts"`
-	Commands     map[string]string                 `json:"commands"` // replies by command ID, the last ones
-	CommandOrder []string                          `json:"commandOrder"`
-	CmdActions   map[autoheal.ActionID]*action     `json:"cmdActions"` // actions of commands that belong to no incident
-	Orderly      bool                              `json:"orderly"`
+	Seq          uint64                                  `json:"seq"`
+	Step         uint64                                  `json:"step"`
+	Epoch        uint64                                  `json:"epoch"`
+	BootID       string                                  `json:"bootId"`
+	Config       string                                  `json:"config"`
+	Incidents    map[autoheal.IncidentID]*incident       `json:"incidents"`
+	Counters     counters                                `json:"counters"`
+	Restarts     map[autoheal.WorkloadID]*restarts       `json:"restarts"`
+	Settled      map[autoheal.WorkloadID]int             `json:"settled"` // last attempt whose end is dealt with: escalated, dismissed
+	Marks        map[string]*ownMark                     `json:"marks"`   // by Ref.String
+	Budgets      map[string]*budget                      `json:"budgets"`
+	Offenders    map[string]*offender                    `json:"offenders"`
+	Transients   map[string][]time.Time                  `json:"transients"` // "node/n1 silence"
+	Approvals    map[string]*approval                    `json:"approvals"`
+	Pauses       map[string]*pause                       `json:"pauses"` // "" = the kill switch, else a maintenance scope
+	Vetoes       map[string]*pause                       `json:"vetoes"` // by Ref.String
+	FenceWords   map[autoheal.NodeID]*fenceWord          `json:"fenceWords"`
+	Gone         map[autoheal.NodeID]autoheal.IncidentID `json:"gone"`      // silent nodes whose incident has ended
+	StormOver    time.Time                               `json:"stormOver"` // when contact was last back after a storm
+	Storm        *storm                                  `json:"storm"`
+	CooldownFrom []time.Time                             `json:"cooldownFrom"` // ends of the last recoveries (behaviour D5)
+	Alerts       []*alert                                `json:"alerts"`
+	Commands     map[string]string                       `json:"commands"` // replies by command ID, the last ones
+	CommandOrder []string                                `json:"commandOrder"`
+	CmdActions   map[autoheal.ActionID]*action           `json:"cmdActions"` // actions of commands that belong to no incident
+	Orderly      bool                                    `json:"orderly"`
 }
 
 // counters make IDs; they never go back.
@@ -195,7 +196,7 @@ func newDurable() *durable {
 		Incidents: map[autoheal.IncidentID]*incident{}, Restarts: map[autoheal.WorkloadID]*restarts{},
 		Settled: map[autoheal.WorkloadID]int{}, Marks: map[string]*ownMark{}, Budgets: map[string]*budget{},
 		Offenders: map[string]*offender{}, Transients: map[string][]time.Time{}, Approvals: map[string]*approval{},
-		Pauses: map[string]*pause{}, Vetoes: map[string]*pause{}, FenceWords: map[autoheal.NodeID]*fenceWord{},
+		Pauses: map[string]*pause{}, Vetoes: map[string]*pause{}, FenceWords: map[autoheal.NodeID]*fenceWord{}, Gone: map[autoheal.NodeID]autoheal.IncidentID{},
 		Commands: map[string]string{}, CmdActions: map[autoheal.ActionID]*action{},
 	}
 }

@@ -76,23 +76,29 @@ func (c *Core) confirmed(i *incident) bool {
 		c.after(key{inc: i.ID}, at)
 		return false
 	}
-	return !c.inStorm(&proposal{i: i, k: key{inc: i.ID}, target: i.Subject, silence: true})
+	return !c.doubted(&proposal{i: i, k: key{inc: i.ID}, target: i.Subject, silence: true})
 }
 
-// inStorm holds what rests on silence while the healer suspects itself; nothing is even planned then.
-func (c *Core) inStorm(p *proposal) bool {
-	if c.d.Storm == nil || c.d.Storm.Released {
-		if p.rec == nil && p.i.Held != nil && p.i.Held.Reason == autoheal.ReasonObserverSuspect {
+// doubted holds what rests on silence while the healer has reason to doubt what it sees, and for the cool-down after that:
+// nothing is even begun then (behaviour D1, D2, D3, D5).
+func (c *Core) doubted(p *proposal) bool {
+	c.planning = true // asked only; the gate takes its token when something is sent
+	name, v := "observer", gateObserver(c, p)
+	if v.OK {
+		name, v = "cooldown", gateCooldown(c, p)
+	}
+	c.planning = false
+	if !v.OK {
+		c.hold(p, name, v)
+		return true
+	}
+	if _, held := holdTarget(p); p.rec == nil && held != nil {
+		switch held.Reason {
+		case autoheal.ReasonObserverSuspect, autoheal.ReasonSettling, autoheal.ReasonCooldown:
 			c.release(p)
 		}
-		return false
 	}
-	v := gateObserver(c, p)
-	if v.OK {
-		return false
-	}
-	c.hold(p, "observer", v)
-	return true
+	return false
 }
 
 func (c *Core) silentNow(i *incident) bool {
@@ -129,7 +135,8 @@ func (c *Core) confirmation(i *incident) string {
 }
 
 func (c *Core) phase(i *incident, to autoheal.Phase, reason string) {
-	if !c.record(i.ID, journal.IncidentPhase{From: i.Phase, To: to, Reason: reason}) || !to.Ended() {
+	silent := to.Ended() && i.Subject.Kind == autoheal.RefNode && c.silentNow(i)
+	if !c.record(i.ID, journal.IncidentPhase{From: i.Phase, To: to, Reason: reason, Silent: silent}) || !to.Ended() {
 		return
 	}
 	c.ended(i)

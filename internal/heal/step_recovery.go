@@ -114,7 +114,7 @@ func (c *Core) stepWaiting(i *incident, rec *recovery) {
 		return
 	}
 	p := &proposal{i: i, rec: rec, k: k, verb: autoheal.Start, target: autoheal.WorkloadRef(rec.Workload), silence: c.waitsForSilence(i, rec)}
-	if p.silence && c.inStorm(p) {
+	if p.silence && c.doubted(p) {
 		return
 	}
 	c.move(i, rec, autoheal.StepStopping, journal.RecoveryStep{Reason: waitedFor(rec)})

@@ -64,6 +64,12 @@ type IncidentPhase struct {
 	From   autoheal.Phase `json:"from"`
 	To     autoheal.Phase `json:"to"`
 	Reason string         `json:"reason"`
+	Silent bool           `json:"silent,omitempty"` // it ended while its node did not answer: that silence is dealt with
+}
+
+// NodeBack says that a node answers again whose silence had been dealt with.
+type NodeBack struct {
+	Node autoheal.NodeID `json:"node"`
 }
 
 // StepDone says that a subject step of an incident's ladder ended (cordon, alert, return to service …).

@@ -8,6 +8,7 @@ const (
 	TypeIncidentOpened  Type = "incident_opened"
 	TypeEvidenceAdded   Type = "evidence_added"
 	TypeIncidentMerged  Type = "incident_merged"
+	TypeNodeBack        Type = "node_back"
 	TypeIncidentPhase   Type = "incident_phase"
 	TypeStepDone        Type = "step_done"
 	TypeRecoveryOpened  Type = "recovery_opened"
@@ -66,6 +67,9 @@ func (EvidenceAdded) Type() Type { return TypeEvidenceAdded }
 
 // Type returns TypeIncidentMerged.
 func (IncidentMerged) Type() Type { return TypeIncidentMerged }
+
+// Type returns TypeNodeBack.
+func (NodeBack) Type() Type { return TypeNodeBack }
 
 // Type returns TypeIncidentPhase.
 func (IncidentPhase) Type() Type { return TypeIncidentPhase }
@@ -192,6 +196,7 @@ var decoders = map[Type]func([]byte) (Payload, error){
 	TypeIncidentOpened:  decode[IncidentOpened],
 	TypeEvidenceAdded:   decode[EvidenceAdded],
 	TypeIncidentMerged:  decode[IncidentMerged],
+	TypeNodeBack:        decode[NodeBack],
 	TypeIncidentPhase:   decode[IncidentPhase],
 	TypeStepDone:        decode[StepDone],
 	TypeRecoveryOpened:  decode[RecoveryOpened],
