@@ -12,7 +12,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"autoheal.dev/autoheal"
 	"autoheal.dev/autoheal/internal/agent"
+	"autoheal.dev/autoheal/internal/agent/gpu"
 	"autoheal.dev/autoheal/internal/app"
 	"autoheal.dev/autoheal/internal/clock"
 	"autoheal.dev/autoheal/internal/surface/cli"
@@ -40,6 +42,9 @@ and are adopted by the next 'up'. SIGHUP reads the configuration again.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var err error
 			if opt.Set, err = settings(set); err != nil {
+				return err
+			}
+			if err := checkUp(opt); err != nil {
 				return err
 			}
 			if opt.Self, err = os.Executable(); err != nil {
@@ -78,6 +83,24 @@ and are adopted by the next 'up'. SIGHUP reads the configuration again.`,
 	return cmd
 }
 
+// checkUp finds what every agent of the cluster would refuse, over and over.
+func checkUp(opt app.UpOptions) error {
+	switch {
+	case opt.Nodes < 1:
+		return &cli.UsageError{Text: fmt.Sprintf("--nodes %d: a cluster needs at least one", opt.Nodes)}
+	case opt.Racks < 0:
+		return &cli.UsageError{Text: fmt.Sprintf("--racks %d: use 0 for none, or a number of racks", opt.Racks)}
+	case opt.MemoryMB < 0:
+		return &cli.UsageError{Text: fmt.Sprintf("--node-memory %d: use MiB, or 0 for what the machine has", opt.MemoryMB)}
+	case opt.SimulateGPUs == "":
+		return nil
+	}
+	if _, err := gpu.Simulate(opt.SimulateGPUs, "n1"); err != nil {
+		return &cli.UsageError{Text: "--simulate-gpus: " + err.Error()}
+	}
+	return nil
+}
+
 // settings reads KEY=VALUE pairs.
 func settings(pairs []string) (map[string]string, error) {
 	out := map[string]string{}
@@ -108,6 +131,9 @@ Workloads run under shims of their own and live on when the agent ends; the next
 					return &cli.UsageError{Text: "--" + name + " is needed"}
 				}
 			}
+			if err := autoheal.CheckName(opt.Name); err != nil {
+				return &cli.UsageError{Text: "--" + err.Error()}
+			}
 			var err error
 			if opt.Labels, err = nodeLabels(labels); err != nil {
 				return err
@@ -117,6 +143,9 @@ Workloads run under shims of their own and live on when the agent ends; the next
 				return fmt.Errorf("find this program: %w", err)
 			}
 			opt.ShimCommand = []string{self, "shim"}
+			if mark := os.Getenv("AUTOHEAL_TEST_RUN"); mark != "" {
+				opt.ShimEnv = []string{"AUTOHEAL_TEST_RUN=" + mark}
+			}
 			opt.Data, opt.Version, opt.RefusedRenews = dataDir(cmd), version, embedded
 			opt.Clock = clock.Real{}
 			opt.Logger = slog.New(slog.NewTextHandler(io.err, &slog.HandlerOptions{Level: slog.LevelInfo}))

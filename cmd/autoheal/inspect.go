@@ -2,8 +2,11 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"text/tabwriter"
 
@@ -67,22 +70,14 @@ func configCommand(io stdio) *cobra.Command {
 }
 
 func showSettings(cmd *cobra.Command, out io.Writer, all []policy.Setting) error {
-	if format, _ := cmd.Flags().GetString("output"); format == "json" {
-		return writeJSON(out, all)
-	}
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "SETTING\tVALUE\tFROM")
-	for _, s := range all {
-		fmt.Fprintf(w, "%s\t%s\t%s\n", s.Key, s.Value, s.Origin)
-	}
-	return w.Flush()
-}
-
-func writeJSON(out io.Writer, v any) error {
-	enc := json.NewEncoder(out)
-	enc.SetIndent("", "  ")
-	enc.SetEscapeHTML(false)
-	return enc.Encode(v)
+	return printAs(cmd, out, all, func() error {
+		w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+		fmt.Fprintln(w, "SETTING\tVALUE\tFROM")
+		for _, s := range all {
+			fmt.Fprintf(w, "%s\t%s\t%s\n", s.Key, s.Value, s.Origin)
+		}
+		return w.Flush()
+	})
 }
 
 // journalCommand looks into a journal without a healer.
@@ -92,7 +87,11 @@ func journalCommand(io stdio) *cobra.Command {
 	show := &cobra.Command{
 		Use: "show", Short: "Print the records, also damaged ones, one JSON object a line", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			db, err := store.Open(cmd.Context(), filepath.Join(dataDir(cmd), "state.db"), store.Options{ReadOnly: true, SkipCheck: true})
+			path, err := stateFile(cmd)
+			if err != nil {
+				return err
+			}
+			db, err := store.Open(cmd.Context(), path, store.Options{ReadOnly: true, SkipCheck: true})
 			if err != nil {
 				return err
 			}
@@ -121,21 +120,38 @@ func journalCommand(io stdio) *cobra.Command {
 	return cmd
 }
 
+// stateFile is the file of a directory that a healer has run on; nothing is made where none has.
+func stateFile(cmd *cobra.Command) (string, error) {
+	path := filepath.Join(dataDir(cmd), "state.db")
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("there is no journal in %s: name the directory of a cluster with --data", dataDir(cmd))
+	} else if err != nil {
+		return "", fmt.Errorf("find journal: %w", err)
+	}
+	return path, nil
+}
+
 func repairJournal(cmd *cobra.Command, io stdio, dryRun bool) error {
-	dir := dataDir(cmd)
+	path, err := stateFile(cmd)
+	if err != nil {
+		return err
+	}
 	if !dryRun {
-		lock, err := store.LockDir(dir, clock.Real{})
+		lock, err := store.LockDir(dataDir(cmd), clock.Real{})
 		if err != nil {
 			return err
 		}
 		defer lock.Close()
 	}
-	db, err := store.Open(cmd.Context(), filepath.Join(dir, "state.db"), store.Options{SkipCheck: true})
+	db, err := store.Open(cmd.Context(), path, store.Options{SkipCheck: true})
 	if err != nil {
 		return err
 	}
 	defer db.Close()
 	report, err := sqlite.Repair(cmd.Context(), db, dryRun)
+	if report.Problems == nil {
+		report.Problems = []string{} // a list is never null
+	}
 	if werr := writeJSON(io.out, report); err == nil {
 		err = werr
 	}

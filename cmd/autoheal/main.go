@@ -59,6 +59,7 @@ Try it:
 	cli.AddGlobalFlags(root)
 	root.AddCommand(upCommand(io), nodeCommand(io), configCommand(io), journalCommand(io), drillCommand(io), versionCommand(io))
 	root.AddCommand(cli.Commands(deps)...)
+	refuseUnknown(root)
 	ctx, stop := interruptible(ctx)
 	defer stop()
 	return cli.Execute(ctx, root, deps, args)
@@ -102,9 +103,11 @@ func hurry(ctx context.Context) context.Context {
 func versionCommand(io stdio) *cobra.Command {
 	return &cobra.Command{
 		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			_, err := fmt.Fprintln(io.out, "autoheal", version)
-			return err
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return printAs(cmd, io.out, map[string]string{"version": version}, func() error {
+				_, err := fmt.Fprintln(io.out, "autoheal", version)
+				return err
+			})
 		},
 	}
 }
