@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -59,7 +61,8 @@ func (a *agents) keep(ctx context.Context, name string) {
 		if ctx.Err() != nil {
 			return
 		}
-		a.logger.LogAttrs(ctx, slog.LevelWarn, "an agent ended; it is started again", slog.String("node", name), slog.Any("err", err))
+		a.logger.LogAttrs(ctx, slog.LevelWarn, "an agent ended; it is started again", slog.String("node", name), slog.Any("err", err),
+			slog.String("said", lastLine(a.logFile(name))), slog.String("log", a.logFile(name)))
 		if a.clock.Now().Sub(began) > agentBackoff {
 			wait = 0
 		}
@@ -105,7 +108,7 @@ func (a *agents) held(name string) bool {
 // run runs one agent process until it ends. It is in a session of its own: what is typed at the terminal does not reach
 // it, and it survives this process.
 func (a *agents) run(ctx context.Context, name string) error {
-	log, err := openLog(filepath.Join(a.data, "agents", name+".log"))
+	log, err := openLog(a.logFile(name))
 	if err != nil {
 		return err
 	}
@@ -121,6 +124,27 @@ func (a *agents) run(ctx context.Context, name string) error {
 		a.logger.LogAttrs(ctx, slog.LevelWarn, "could not note the agent's process", slog.String("node", name), slog.Any("err", err))
 	}
 	return cmd.Wait()
+}
+
+func (a *agents) logFile(name string) string { return filepath.Join(a.data, "agents", name+".log") }
+
+// lastLine is the last that an agent wrote: mostly why it ended.
+func lastLine(path string) string {
+	f, err := os.Open(path)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	end, err := f.Seek(0, io.SeekEnd)
+	if err != nil {
+		return ""
+	}
+	tail := make([]byte, min(end, 1<<10))
+	if _, err := f.ReadAt(tail, end-int64(len(tail))); err != nil {
+		return ""
+	}
+	lines := strings.Split(strings.TrimSpace(string(tail)), "\n")
+	return lines[len(lines)-1]
 }
 
 func (a *agents) pidFile(name string) string { return filepath.Join(a.data, "agents", name+".pid") }
