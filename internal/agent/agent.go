@@ -102,6 +102,11 @@ func Run(ctx context.Context, opts Options) error {
 	if errors.Is(context.Cause(ctx), errParentDied) {
 		return errors.Join(err, a.stopEverything())
 	}
+	cancel(nil)
+	a.wg.Wait()
+	if a.parent.Exists() {
+		a.parent.RemoveIfEmpty()
+	}
 	return err
 }
 

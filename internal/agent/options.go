@@ -28,6 +28,8 @@ type Options struct {
 	// ShimCommand is the argv prefix that runs this binary as a shim, such as {"/proc/self/exe", "shim"}; "--dir DIR" is
 	// appended.
 	ShimCommand []string
+	// ShimEnv is added to the shims' environment, never to a workload's: the mark by which tests find what they left.
+	ShimEnv []string
 
 	// SimulateGPUs, "N" or "N:MODEL", makes the node report N simulated GPUs and ask no driver.
 	SimulateGPUs string
@@ -103,7 +105,7 @@ func (o Options) withDefaults() (Options, error) {
 func readToken(path string) (string, error) {
 	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", fmt.Errorf("read node token: %s does not exist; copy it from the healer's machine (autoheal token create --role node) and chmod 600 it", path)
+		return "", fmt.Errorf("read node token: %s does not exist; copy node.token from the data directory of the healer's machine and chmod 600 it", path)
 	}
 	if err != nil {
 		return "", fmt.Errorf("read node token: %w", err)

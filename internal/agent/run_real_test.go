@@ -36,7 +36,7 @@ func TestRealTokenFile(t *testing.T) {
 		t.Errorf("readable by others: %v", err)
 	}
 	missing := filepath.Join(t.TempDir(), "none")
-	if _, err := readToken(missing); err == nil || !strings.Contains(err.Error(), missing) || !strings.Contains(err.Error(), "token create") {
+	if _, err := readToken(missing); err == nil || !strings.Contains(err.Error(), missing) || !strings.Contains(err.Error(), "node.token") {
 		t.Errorf("missing: %v", err)
 	}
 }

@@ -206,7 +206,7 @@ func (a *Agent) spawn(k key, dir string, spec *shim.Spec) error {
 	defer errFile.Close()
 	argv := append(slices.Clone(a.opts.ShimCommand), "--dir", dir)
 	cmd := exec.Command(argv[0], argv[1:]...)
-	cmd.Env = []string{"PATH=/usr/bin:/bin", "GOTRACEBACK=single", "GOMAXPROCS=1"} // a shim waits; more would only spin
+	cmd.Env = append([]string{"PATH=/usr/bin:/bin", "GOTRACEBACK=single", "GOMAXPROCS=1"}, a.opts.ShimEnv...) // a shim waits; more would only spin
 	cmd.Dir = "/"
 	cmd.Stderr, cmd.ExtraFiles = errFile, []*os.File{lock, theirs}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}

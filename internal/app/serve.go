@@ -56,7 +56,7 @@ func (u *up) serve(ctx context.Context, reload <-chan os.Signal, began time.Time
 // tell prints what a person at the terminal wants to follow.
 func (u *up) tell(c autoheal.Change) {
 	switch c.Type {
-	case autoheal.ChangeSubscribed, "evidence_added", "engine_started":
+	case autoheal.ChangeSubscribed, autoheal.ChangeNode, "evidence_added", "engine_started":
 		return
 	}
 	fmt.Fprintf(u.opt.Out, "%s %-12s %s\n", c.At.UTC().Format("15:04:05.000"), c.Incident, c.Text)

@@ -2,8 +2,10 @@ package heal
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"autoheal.dev/autoheal"
@@ -36,10 +38,18 @@ type Ready struct {
 	Records []journal.Record
 	Actions []autoheal.Action
 	Replies []autoheal.Reply
+	// Seen are the nodes and workloads whose observed state changed, for those who watch; nothing depends on it.
+	Seen []Sighting
 	// WakeAt is when the next Step is due without any input; zero = when something happens.
 	WakeAt time.Time
 	// Errors are transitions that were refused as illegal: faults of ours, nothing was written for them.
 	Errors []error
+}
+
+// Sighting is one observed change in words.
+type Sighting struct {
+	Subject autoheal.Ref
+	Text    string
 }
 
 // Life is what the core is told about the healer's own life.
@@ -194,10 +204,27 @@ func (c *Core) observe(e autoheal.Event) {
 	case changed && e.Kind == autoheal.EventWorkload && change.Workload == nil:
 		c.oldChanged(e.Workload)
 	case changed:
+		c.saw(change)
 		c.touch(change)
 		if wasSynced {
 			c.detect(change)
 		}
+	}
+}
+
+// saw tells of a change in the words that people know.
+func (c *Core) saw(ch detect.Change) {
+	if n := ch.Node; n != nil {
+		status := c.nodeStatus(n)
+		text := fmt.Sprintf("node %s is %s", n.ID, strings.ReplaceAll(string(status), "_", " "))
+		c.out.Seen = append(c.out.Seen, Sighting{Subject: n.Ref(), Text: text})
+	}
+	if w := ch.Workload; w != nil {
+		text := fmt.Sprintf("%s attempt %d is %s", w.ID, w.Attempt, w.State)
+		if w.Node != "" {
+			text += " on " + string(w.Node)
+		}
+		c.out.Seen = append(c.out.Seen, Sighting{Subject: w.Ref(), Text: text})
 	}
 }
 

@@ -218,12 +218,19 @@ func (e *Engine) announce(ctx context.Context, ready Ready) {
 		if text == "" {
 			continue
 		}
-		ch := autoheal.Change{Seq: r.Seq, At: r.At, Type: string(r.Type), Incident: r.Incident, Text: text}
+		ch := autoheal.Change{At: r.At, Type: string(r.Type), Incident: r.Incident, Text: text}
 		if i := e.core.d.Incidents[r.Incident]; i != nil {
 			ch.Subject = i.Subject
 		}
 		e.changes.publish(ch)
 		e.opt.Logger.LogAttrs(ctx, slog.LevelInfo, "decided", slog.String("what", text), slog.String("type", string(r.Type)), slog.String("incident", string(r.Incident)), slog.Uint64("seq", r.Seq))
+	}
+	for _, s := range ready.Seen {
+		kind := autoheal.ChangeNode
+		if s.Subject.Kind == autoheal.RefWorkload {
+			kind = autoheal.ChangeWorkload
+		}
+		e.changes.publish(autoheal.Change{At: e.core.now, Type: kind, Subject: s.Subject, Text: s.Text})
 	}
 }
 

@@ -65,7 +65,8 @@ func newHub() *hub { return &hub{subs: map[*subscriber]bool{}} }
 func (h *hub) publish(c autoheal.Change) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.seq = c.Seq
+	h.seq = max(h.seq+1, c.Seq)
+	c.Seq = h.seq
 	for s := range h.subs {
 		if s.lost {
 			continue

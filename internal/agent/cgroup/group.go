@@ -104,6 +104,14 @@ func (g Group) make(made *[]string) error {
 	return nil
 }
 
+// RemoveIfEmpty deletes g, and the folders above it, where nothing is in them.
+func (g Group) RemoveIfEmpty() {
+	for _, dir := range g.folders() {
+		_ = unix.Rmdir(dir) // attempts that live on keep it
+	}
+	g.RemoveParent()
+}
+
 // RemoveParent deletes the folders above g where nothing else is in them.
 func (g Group) RemoveParent() {
 	for _, dir := range g.folders() {
