@@ -1,0 +1,105 @@
+package sim
+
+import (
+	"autoheal.dev/autoheal"
+)
+
+func oneCopy() checker {
+	c := checker{name: "one-copy", says: "At most one copy of an at-most-once workload runs, but for the documented holes, which are counted (behaviour C1)."}
+	c.copies = func(s *sim, w *workload) {
+		if !w.AtMostOnce {
+			return
+		}
+		live := w.live()
+		if len(live) > 1 && s.excused(live) {
+			return
+		}
+		s.check(c.name, len(live) <= 1, "%d copies of %s run: %s", len(live), w.ID, where(live))
+	}
+	return c
+}
+
+func where(ps []place) string {
+	out := ""
+	for _, p := range ps {
+		out += " " + p.p.ref.String() + " on " + string(p.m.id)
+	}
+	return out
+}
+
+func proofHolds() checker {
+	c := checker{name: "proof-holds", says: "When a new copy of an at-most-once workload is asked for with a proof, the old one is really gone (behaviour C1)."}
+	c.acted = func(s *sim, a autoheal.Action) {
+		w := s.w.fleet.workloads[autoheal.WorkloadID(a.Target.ID)]
+		if a.Verb != autoheal.Start || a.Actor != autoheal.ActorEngine || w == nil || !w.AtMostOnce || a.Params.Attempt != w.attempt {
+			return
+		}
+		var older []place
+		for _, p := range w.live() {
+			if p.p.n < a.Params.Attempt {
+				older = append(older, p)
+			}
+		}
+		if len(older) > 0 && s.excused(older) {
+			return
+		}
+		s.check(c.name, len(older) == 0, "%s starts attempt %d of %s with the proof %q while there runs%s", a.ID, a.Params.Attempt, w.ID, a.Params.Proof, where(older))
+	}
+	return c
+}
+
+func startsOnce() checker {
+	c := checker{name: "starts-once", says: "An attempt begins at most once, wherever: actions that are repeated or late change nothing."}
+	c.begun = func(s *sim, m *machine, p *proc) {
+		s.check(c.name, p.starts == 1, "%s began %d times on %s", p.ref, p.starts, m.id)
+		for _, o := range p.w.places {
+			s.check(c.name, o.p == p || o.p.ref != p.ref, "%s began on %s and on %s", p.ref, o.m.id, m.id)
+		}
+	}
+	return c
+}
+
+func oneGeneration() checker {
+	c := checker{name: "one-generation", says: "The ranks of a gang that run are of one generation; none begins beside an older one (behaviour E8)."}
+	c.begun = func(s *sim, m *machine, p *proc) {
+		if p.w.Gang == "" || !p.w.AtMostOnce {
+			return
+		}
+		for _, w := range s.w.fleet.order {
+			if w.Gang != p.w.Gang || w == p.w {
+				continue
+			}
+			live := w.live()
+			if w.drained || p.w.drained { // a drain moves ranks one by one
+				continue
+			}
+			for _, o := range live {
+				if o.p.n != p.n && !s.excused(live) {
+					s.check(c.name, false, "%s begins on %s while %s runs on %s", p.ref, m.id, o.p.ref, o.m.id)
+				}
+			}
+			s.check(c.name, true, "")
+		}
+	}
+	return c
+}
+
+func gangWhole() checker {
+	c := checker{name: "gang-whole", says: "A rank of a gang begins only when every rank has a place: a gang starts whole or not at all."}
+	c.begun = func(s *sim, m *machine, p *proc) {
+		if p.w.Gang == "" {
+			return
+		}
+		placed := 0
+		for _, w := range s.w.fleet.order {
+			if a := w.current(); w.Gang == p.w.Gang && a != nil && (a.node != "" || a.state.Ended()) {
+				placed++
+			}
+		}
+		if p.n != p.w.attempt {
+			return
+		}
+		s.check(c.name, placed == p.w.GangSize, "%s begins on %s while %d of %d ranks have a place", p.ref, m.id, placed, p.w.GangSize)
+	}
+	return c
+}

@@ -1,0 +1,291 @@
+package sim
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"autoheal.dev/autoheal"
+	plan "autoheal.dev/autoheal/internal/place"
+)
+
+// fleet is the registry of the cluster: it outlives every life of the healer and of the driver.
+type fleet struct {
+	w         *world
+	epoch     uint64 // the highest that acted
+	marks     map[autoheal.NodeID][]autoheal.Mark
+	gpuMarks  map[autoheal.GPUID]autoheal.Mark
+	drains    map[autoheal.NodeID]*drainOrder
+	workloads map[autoheal.WorkloadID]*workload
+	order     []*workload
+	accepted  map[autoheal.ActionID]autoheal.Verb
+	submitted map[autoheal.ActionID]autoheal.WorkloadID
+	index     *plan.Index
+	kicked    bool
+	serial    int
+}
+
+// place is where an attempt really is or was.
+type place struct {
+	m *machine
+	p *proc
+}
+
+// workload is one submitted workload: what its owner wants, its attempts, and how the program behaves.
+type workload struct {
+	autoheal.Workload // what never changes
+	spec              autoheal.Spec
+	desired           autoheal.Desired
+	paused            *autoheal.Mark
+	attempt           int
+	attempts          map[int]*attempt
+	places            []place
+	parent            *workload
+	children          []*workload
+	replicas          int
+
+	crashes  int   // so many more attempts end soon after their start
+	needs    int64 // memory that it wants; 0 = it is content
+	badUntil time.Time
+	slow     time.Duration // how long a start takes
+	drained  bool          // a drain made an attempt of it
+}
+
+// attempt is one attempt as the registry knows it.
+type attempt struct {
+	ref
+	state     autoheal.WorkloadState
+	node      autoheal.NodeID
+	gpus      []autoheal.GPUID
+	memory    int64
+	hedge     bool
+	started   time.Time // by the wall clock of the life that noted it
+	ended     time.Time
+	exit      *autoheal.Exit
+	accepted  bool
+	given     bool // superseded, and its real end is not known yet
+	detail    string
+	avoid     []autoheal.NodeID
+	avoidGPUs []autoheal.GPUID
+	nominated autoheal.NodeID
+	stop      *stopOrder
+	sentAt    time.Time
+}
+
+type stopOrder struct {
+	action autoheal.ActionID
+	reason autoheal.ExitReason
+	grace  time.Duration
+	epoch  uint64
+}
+
+type drainOrder struct {
+	action autoheal.ActionID
+	actor  string
+	grace  time.Duration
+	epoch  uint64
+}
+
+func newFleet(w *world) *fleet {
+	return &fleet{
+		w: w, marks: map[autoheal.NodeID][]autoheal.Mark{}, gpuMarks: map[autoheal.GPUID]autoheal.Mark{},
+		drains: map[autoheal.NodeID]*drainOrder{}, workloads: map[autoheal.WorkloadID]*workload{},
+		accepted: map[autoheal.ActionID]autoheal.Verb{}, submitted: map[autoheal.ActionID]autoheal.WorkloadID{}, index: plan.New(),
+	}
+}
+
+func (w *workload) current() *attempt { return w.attempts[w.attempt] }
+
+func (w *workload) sorted() []*attempt {
+	out := make([]*attempt, 0, len(w.attempts))
+	for _, n := range slices.Sorted(maps.Keys(w.attempts)) {
+		out = append(out, w.attempts[n])
+	}
+	return out
+}
+
+// listed returns the attempts that a listing shows: older ones that may still run, then the current one.
+func (w *workload) listed() []*attempt {
+	var out []*attempt
+	for _, a := range w.sorted() {
+		if a.n == w.attempt || !a.state.Ended() {
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
+// view is one attempt as the port shows it.
+func (w *workload) view(a *attempt) *autoheal.Workload {
+	v := w.Workload
+	v.State, v.Desired, v.Attempt, v.Node, v.GPUs = a.state, w.desired, a.n, a.node, slices.Clone(a.gpus)
+	v.Ready = a.state == autoheal.Running
+	v.Request.MemoryMB = a.memory
+	v.Paused, v.Hedge, v.StartedAt, v.EndedAt, v.Exit, v.Detail = w.paused, a.hedge, a.started, a.ended, a.exit, a.detail
+	v.Replicas = max(w.replicas, 1)
+	if w.isParent() {
+		w.parentView(&v)
+	}
+	return &v
+}
+
+// isParent reports whether a workload is a service whose replicas run instead of it.
+func (w *workload) isParent() bool { return len(w.children) > 0 }
+
+// parentView shows a scaled service: it runs where its replicas do.
+func (w *workload) parentView(v *autoheal.Workload) {
+	v.State, v.Ready, v.Node, v.GPUs, v.Exit = autoheal.Running, true, "", nil, nil
+	for _, c := range w.children {
+		if a := c.current(); c.desired == autoheal.DesiredRunning && a != nil && a.state != autoheal.Running {
+			v.State, v.Ready = autoheal.Scheduled, false
+		}
+	}
+	if w.desired == autoheal.DesiredCancelled {
+		v.State, v.Ready = autoheal.Cancelled, false
+	}
+}
+
+// nodeView is one node as the port shows it.
+func (f *fleet) nodeView(m *machine) *autoheal.Node {
+	c := f.w.drv.contacts[m.id]
+	n := &autoheal.Node{
+		ID: m.id, BootID: bootName(m.id, c.boot), Source: "sim", Link: c.link, LinkSince: f.w.wallAt(c.since), LastSeen: f.w.wallAt(c.answered),
+		Ready: c.link == autoheal.LinkUp, Marks: slices.Clone(f.marks[m.id]), Labels: m.labels, Domains: m.domains,
+		Capacity:    autoheal.Resources{CPUMilli: m.cpu, MemoryMB: m.memory, GPUs: len(m.gpus)},
+		Allocatable: autoheal.Resources{CPUMilli: m.cpu, MemoryMB: m.memory, GPUs: len(m.gpus)},
+		Caps:        verbs(), SelfStop: f.w.selfStop() > 0, Platform: "sim", Draining: f.drains[m.id] != nil,
+	}
+	n.Schedulable = len(n.Marks) == 0
+	n.GPUs = slices.Clone(m.gpus)
+	for i := range n.GPUs {
+		if mark, ok := f.gpuMarks[n.GPUs[i].UUID]; ok {
+			n.GPUs[i].Quarantined = &mark
+		}
+	}
+	n.Conditions = f.conditions(m)
+	return n
+}
+
+// conditions names what keeps a drain from ending.
+func (f *fleet) conditions(m *machine) map[string]string {
+	if f.drains[m.id] == nil {
+		return nil
+	}
+	for _, w := range f.order {
+		if a := w.current(); a != nil && a.node == m.id && !a.state.Ended() && a.stop == nil {
+			return map[string]string{"drain_blocked": "no place for " + string(w.ID)}
+		}
+	}
+	return nil
+}
+
+func (f *fleet) indexNode(m *machine) { f.index.SetNode(f.nodeView(m)) }
+
+// told emits a change of an attempt.
+func (f *fleet) told(w *workload, a *attempt, source string) {
+	f.w.note("registry: %s %s on %q desired=%s %s", a.ref, a.state, a.node, w.desired, a.detail)
+	f.w.drv.emitWorkload(w, a, source)
+	if a.state.Ended() || a.state == autoheal.Pending {
+		f.kick()
+	}
+}
+
+// observed takes over what a node says of one attempt.
+func (f *fleet) observed(m *machine, s status) {
+	w := f.workloads[s.id]
+	if w == nil {
+		return
+	}
+	a := w.attempts[s.n]
+	if a == nil || a.node != m.id {
+		return
+	}
+	now := f.w.wall()
+	if !s.state.Ended() {
+		if a.state == s.state && a.accepted {
+			return
+		}
+		a.accepted = true
+		if a.state.Ended() { // given up, and back: the engine decides what becomes of it
+			a.exit, a.ended = nil, time.Time{}
+		}
+		a.state = s.state
+		if s.state == autoheal.Running {
+			a.started = now.Add(-s.started)
+		}
+		f.told(w, a, "poll")
+		return
+	}
+	if a.state.Ended() && !a.given {
+		return
+	}
+	a.given = false
+	f.ended(w, a, s.exit, now.Add(-s.ended), "poll")
+}
+
+// missing is about the attempts that a node does not list, which it had taken.
+func (f *fleet) missing(m *machine, listed func(ref) bool) {
+	for _, w := range f.order {
+		for _, a := range w.sorted() {
+			if a.node != m.id || listed(a.ref) || a.state.Ended() && !a.given || a.state == autoheal.Scheduled && !a.accepted {
+				continue
+			}
+			a.given = false
+			f.ended(w, a, &autoheal.Exit{Code: -1, Reason: autoheal.ExitShimKilled, Detail: "its node keeps nothing of it"}, f.w.wall(), "poll")
+		}
+	}
+}
+
+// ended notes the end of an attempt.
+func (f *fleet) ended(w *workload, a *attempt, exit *autoheal.Exit, at time.Time, source string) {
+	a.exit, a.ended, a.detail = exit, at, exit.Detail
+	switch {
+	case exit.Reason == autoheal.ExitCompleted:
+		a.state = autoheal.Succeeded
+	case w.desired == autoheal.DesiredCancelled && !exit.OwnFault():
+		a.state = autoheal.Cancelled
+	default:
+		a.state = autoheal.Failed
+	}
+	a.stop = nil
+	f.told(w, a, source)
+	if exit.Reason == autoheal.ExitDrained && a.n == w.attempt && w.desired == autoheal.DesiredRunning {
+		w.drained = true
+		f.begin(w, &attempt{ref: ref{w.ID, w.attempt + 1}, memory: a.memory})
+	}
+}
+
+// begin makes an attempt the current one; the reconciliation gives it a place.
+func (f *fleet) begin(w *workload, a *attempt) {
+	a.state = autoheal.Pending
+	w.attempt = a.n
+	w.attempts[a.n] = a
+	for n, old := range w.attempts {
+		if n <= w.attempt-20 && old.state.Ended() {
+			delete(w.attempts, n)
+			f.index.RemoveWorkload(w.ID, n)
+		}
+	}
+	f.told(w, a, "registry")
+}
+
+// kick asks for a reconciliation.
+func (f *fleet) kick() {
+	if f.kicked {
+		return
+	}
+	f.kicked = true
+	f.w.q.after(10*time.Millisecond, func() {
+		f.kicked = false
+		f.reconcile()
+	})
+}
+
+// add enters a workload into the registry.
+func (f *fleet) add(w *workload) {
+	f.workloads[w.ID] = w
+	f.order = append(f.order, w)
+	w.desired, w.attempts = autoheal.DesiredRunning, map[int]*attempt{}
+}
+
+func bootName(id autoheal.NodeID, boot int) string { return string(id) + "-boot-" + itoa(boot) }

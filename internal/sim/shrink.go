@@ -1,0 +1,83 @@
+package sim
+
+import (
+	"cmp"
+	"slices"
+)
+
+// mostShrinks bounds how often a script is tried with less in it.
+const mostShrinks = 150
+
+// transcriptLines is how much of the transcript a violation carries.
+const transcriptLines = 60
+
+// explain turns a broken run into a violation with a script as short as it gets and the transcript of that run.
+func explain(r result, cfg Config, shorten bool) Violation {
+	sc := r.script
+	if shorten {
+		sc = shrink(r, cfg)
+	}
+	cfg.Script, cfg.Record = sc, true
+	again := one(r.seed, cfg)
+	if again.broken == nil { // cannot be: a run depends on nothing but its seed and its script
+		again = r
+	}
+	v := *again.broken
+	v.Script, v.Transcript = []string{}, again.notes
+	for _, f := range again.script {
+		v.Script = append(v.Script, f.String())
+	}
+	if n := len(v.Transcript) - cmp.Or(cfg.Lines, transcriptLines); n > 0 {
+		v.Transcript = v.Transcript[n:]
+	}
+	return v
+}
+
+// shrink leaves lines of the script out, in halves, quarters and so on, as long as the same invariant breaks.
+func shrink(r result, cfg Config) []Fault {
+	cfg.Record = false
+	sc := slices.Clone(r.script)
+	tries := 0
+	breaks := func(part []Fault) bool {
+		tries++
+		cfg.Script = part
+		if part == nil {
+			cfg.Script = []Fault{}
+		}
+		again := one(r.seed, cfg)
+		return again.broken != nil && again.broken.Checker == r.broken.Checker
+	}
+	// What comes after the violation had no part in it.
+	for n := len(sc); n > 0; n /= 2 {
+		if part := sc[:n-n/2]; len(part) < len(sc) && breaks(part) {
+			sc = slices.Clone(part)
+		}
+	}
+	for size := max(1, len(sc)/2); tries < mostShrinks; size = max(1, size/2) {
+		removed := false
+		for at := 0; at < len(sc) && tries < mostShrinks; {
+			part := slices.Concat(sc[:at], sc[min(at+size, len(sc)):])
+			if breaks(part) {
+				sc, removed = part, true
+			} else {
+				at += size
+			}
+		}
+		if size == 1 && !removed {
+			break
+		}
+	}
+	return withoutAmbushes(sc, breaks)
+}
+
+// withoutAmbushes takes away the ambushes that are not needed.
+func withoutAmbushes(sc []Fault, breaks func([]Fault) bool) []Fault {
+	for i := range sc {
+		part := slices.Clone(sc)
+		part[i].Ambush = Ambush{}
+		if breaks(part) {
+			sc = part
+		}
+	}
+	return sc
+}

@@ -1,0 +1,453 @@
+package sim
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"autoheal.dev/autoheal"
+	"autoheal.dev/autoheal/internal/heal"
+	"autoheal.dev/autoheal/internal/journal"
+	"autoheal.dev/autoheal/internal/policy"
+)
+
+// Config says what is simulated. Zero values get defaults.
+type Config struct {
+	Seeds        int     // how many; default 1
+	FromSeed     uint64  // the first
+	Nodes        int     // 0 = 4 to 16, by seed
+	Days         float64 // of faults; default 0.25, then the cluster gets time to come to rest
+	FaultsPerDay float64 // default 240
+
+	Script   []Fault // instead of the drawn one
+	Sabotage string  // a planted bug, by name; see Sabotages
+	Record   bool    // keep the transcript
+	Exact    bool    // run FromSeed as it is, without steering
+	Lines    int     // of the transcript in a violation; default 60
+}
+
+func (c Config) withDefaults() Config {
+	if c.Seeds <= 0 {
+		c.Seeds = 1
+	}
+	if c.Days <= 0 {
+		c.Days = 0.25
+	}
+	if c.FaultsPerDay <= 0 {
+		c.FaultsPerDay = 240
+	}
+	return c
+}
+
+// Violation is one broken invariant.
+type Violation struct {
+	Seed       uint64   `json:"seed"`
+	Checker    string   `json:"checker"`
+	Detail     string   `json:"detail"`
+	Step       int      `json:"step"`       // of the core, in this run
+	AtSeconds  float64  `json:"atSeconds"`  // virtual time since the beginning
+	Script     []string `json:"script"`     // shrunk where that was asked for
+	Transcript []string `json:"transcript"` // the last lines before it
+}
+
+// sim is one run: one seed.
+type sim struct {
+	cfg      Config
+	seed     uint64
+	q        *queue
+	w        *world
+	pol      *policy.Policy
+	store    *store
+	healer   *healer
+	old      *healer // a leader that was replaced and woke up
+	epoch    uint64
+	book     *book
+	checkers []checker
+	kinds    map[string]faultKind
+	plan     []*workload // what will be submitted
+	checks   map[string]uint64
+	holes    map[string]int
+	covered  map[Triple]int
+	armed    map[string][]Triple
+	tricks   []string
+	undo     []func()
+	faults   int
+	steps    int
+	commands int
+	late     bool
+	quieting bool // the faults are over
+	done     bool
+	broken   *Violation
+
+	awayFrom  time.Time
+	restartAt time.Duration
+	jumped    time.Duration
+	offenders map[autoheal.NodeID]bool // nodes of which a person was told that they stay cordoned
+	unsynced  time.Time                // when the present life was told that nothing is known; zero = synced
+	rested    time.Time                // when the healer last began its work anew
+	looking   time.Time                // when it last woke late: silences of before do not count
+}
+
+// newSim makes a run that has not begun.
+func newSim(seed uint64, cfg Config) *sim {
+	base := seed & (1<<focusShift - 1)
+	pol := policy.Default().WithProfile(policy.ProfileAct)
+	nodes := cfg.Nodes
+	if nodes <= 0 {
+		nodes = 4 + int(base%13)
+	}
+	w := newWorld(base, pol, nodes, 4)
+	s := &sim{
+		cfg: cfg, seed: seed, q: w.q, w: w, pol: pol, store: &store{Memory: journal.NewMemory()}, book: newBook(), kinds: map[string]faultKind{},
+		checks: map[string]uint64{}, holes: map[string]int{}, covered: map[Triple]int{}, armed: map[string][]Triple{}, offenders: map[autoheal.NodeID]bool{},
+	}
+	w.watch, w.sabotage, w.noting = s, cfg.Sabotage, cfg.Record
+	s.store.drops = w.sabotaged("journal-drops-writes")
+	switch base % 10 { // most clusters have the embedded gateway; the others a foreign one, with and without self-stop
+	case 7, 8:
+		w.embedded = false
+	case 9:
+		w.embedded, w.trust = false, false
+	}
+	for _, k := range faultKinds() {
+		s.kinds[k.name] = k
+	}
+	s.checkers = allCheckers()
+	s.populate()
+	return s
+}
+
+// settleTime is what the cluster gets to come to rest after the last fault: the longest return dwell, and then some.
+const settleTime = 10 * time.Hour
+
+// run plays the script and lets the cluster come to rest.
+func (s *sim) run(script []Fault) {
+	s.begin()
+	s.q.after(30*time.Second, func() { s.submitAll() })
+	length := time.Duration(s.cfg.Days * float64(24*time.Hour))
+	start := 3 * time.Minute
+	for _, f := range script {
+		s.q.at(epochTime.Add(start+f.At), func() { s.inject(f) })
+	}
+	s.every(10*time.Minute, s.patrol)
+	over := epochTime.Add(start + length)
+	s.play(over)
+	if s.done {
+		return
+	}
+	s.quiet()
+	s.play(over.Add(settleTime))
+	if s.done {
+		return
+	}
+	for _, c := range s.checkers {
+		if c.end != nil && !s.done {
+			c.end(s)
+		}
+	}
+	if !s.done {
+		s.checkFold(s.healer)
+	}
+}
+
+// every does fn again and again.
+func (s *sim) every(d time.Duration, fn func()) {
+	s.q.after(d, func() {
+		if !s.done {
+			fn()
+			s.every(d, fn)
+		}
+	})
+}
+
+func (s *sim) patrol() {
+	for _, c := range s.checkers {
+		if c.patrol != nil && !s.done {
+			c.patrol(s)
+		}
+	}
+}
+
+// mostEvents bounds a run that does not come to rest.
+const mostEvents = 20_000_000
+
+func (s *sim) play(end time.Time) {
+	for !s.done && s.q.next(end) {
+		if s.q.passed > mostEvents {
+			s.violate("rest", fmt.Sprintf("the cluster does not come to rest: %d events", s.q.passed))
+		}
+	}
+	if !s.done {
+		s.q.now = end
+	}
+}
+
+// quiet ends all faults: what is cut is mended, what is off is switched on, people take their hands off.
+func (s *sim) quiet() {
+	s.w.note("FAULTS ARE OVER")
+	s.quieting = true
+	undo := s.undo
+	s.undo = nil
+	for _, fn := range undo {
+		fn()
+	}
+	s.tricks, s.armed = nil, map[string][]Triple{}
+	if !s.healer.alive {
+		s.restartAt = 0
+		s.restart(s.epoch)
+	}
+}
+
+// check counts one question and, when the answer is bad, breaks the run.
+func (s *sim) check(name string, ok bool, format string, args ...any) {
+	s.checks[name]++
+	if !ok {
+		s.violate(name, fmt.Sprintf(format, args...))
+	}
+}
+
+func (s *sim) violate(name, detail string) {
+	if s.done {
+		return
+	}
+	s.done = true
+	s.w.note("BROKEN %s: %s", name, detail)
+	s.broken = &Violation{Seed: s.seed, Checker: name, Detail: detail, Step: s.steps, AtSeconds: s.q.now.Sub(epochTime).Seconds()}
+}
+
+// saw follows what the healer is told.
+func (s *sim) saw(h *healer, e autoheal.Event) {
+	switch e.Kind {
+	case autoheal.EventSynced:
+		s.unsynced = time.Time{}
+	case autoheal.EventLost:
+		s.unsynced = s.q.now
+	}
+	for _, c := range s.checkers {
+		if c.saw != nil && !s.done {
+			c.saw(s, h, e)
+		}
+	}
+}
+
+// stepped is told of every Step before anything of it is durable.
+func (s *sim) stepped(h *healer, in heal.Input, ready heal.Ready) {
+	if s.w.noting {
+		for _, r := range ready.Records {
+			s.w.note("record %d %s %s %s", r.Seq, r.Type, r.Incident, brief(r))
+		}
+		for _, a := range ready.Actions {
+			s.w.note("-> %s %s %s attempt=%d proof=%s try", a.ID, a.Verb, a.Target, a.Params.Attempt, a.Params.Proof)
+		}
+	}
+	for _, c := range s.checkers {
+		if c.stepped != nil && !s.done && h == s.healer {
+			c.stepped(s, h, in, ready)
+		}
+	}
+}
+
+// durable is told of the records of one step that cannot be lost any more.
+func (s *sim) durable(step []journal.Record) {
+	for _, r := range step {
+		for _, c := range s.checkers {
+			if c.durable != nil && !s.done {
+				c.durable(s, r, step)
+			}
+		}
+		s.book.fold(r)
+		if p, ok := r.Data.(journal.AlertQueued); ok && p.Name == "node-quarantined" {
+			s.offenders[autoheal.NodeID(s.book.incidents[r.Incident].subject.ID)] = true
+		}
+	}
+}
+
+// leaves is told of every action that goes out.
+func (s *sim) leaves(h *healer, a autoheal.Action) {
+	for _, c := range s.checkers {
+		if c.leaves != nil && !s.done {
+			c.leaves(s, h, a)
+		}
+	}
+}
+
+// What really happens; see watcher.
+
+func (s *sim) copies(w *workload) {
+	for _, c := range s.checkers {
+		if c.copies != nil && !s.done {
+			c.copies(s, w)
+		}
+	}
+}
+
+func (s *sim) begun(m *machine, p *proc) {
+	for _, c := range s.checkers {
+		if c.begun != nil && !s.done {
+			c.begun(s, m, p)
+		}
+	}
+	s.copies(p.w)
+}
+
+func (s *sim) selfStopped(m *machine, p *proc) {
+	for _, c := range s.checkers {
+		if c.selfStopped != nil && !s.done {
+			c.selfStopped(s, m, p)
+		}
+	}
+}
+
+func (s *sim) acted(a autoheal.Action) {
+	for _, c := range s.checkers {
+		if c.acted != nil && !s.done {
+			c.acted(s, a)
+		}
+	}
+}
+
+func (s *sim) stopping(a autoheal.Action, w *workload, r ref) {
+	s.check("right-target", a.Params.Attempt == 0 || r.n == a.Params.Attempt, "%s ends attempt %s, it was meant for attempt %d", a.ID, r, a.Params.Attempt)
+	_ = w
+}
+
+func (s *sim) unmarked(a autoheal.Action, m *machine, before, after []autoheal.Mark) {
+	for _, c := range s.checkers {
+		if c.unmarked != nil && !s.done {
+			c.unmarked(s, a, m, before, after)
+		}
+	}
+}
+
+// ambushed springs the first ambush whose stage these records reach, and returns where the healer dies, if it does.
+func (s *sim) ambushed(ready heal.Ready) string {
+	for _, r := range ready.Records {
+		st := stageOf(r)
+		if st == "" || len(s.armed[st]) == 0 {
+			continue
+		}
+		t := s.armed[st][0]
+		s.armed[st] = s.armed[st][1:]
+		s.covered[t]++
+		s.w.note("AMBUSH %s at %s (%s)", t.Point, t.Stage, t.Kind)
+		switch t.Point {
+		case pointCrashBefore, pointCrashAfter, pointCrashActed:
+			return t.Point
+		case pointDiskFull:
+			s.fillDisk(5 * time.Second)
+		default:
+			s.trick(t.Point, 1)
+		}
+		return ""
+	}
+	return ""
+}
+
+// stageOf is the stage that a record reaches.
+func stageOf(r journal.Record) string {
+	switch p := r.Data.(type) {
+	case journal.IncidentOpened:
+		return "suspected"
+	case journal.IncidentPhase:
+		if p.To.Ended() {
+			return "ended"
+		}
+		return string(p.To)
+	case journal.RecoveryStep:
+		switch p.To {
+		case autoheal.StepStopping, autoheal.StepStarting, autoheal.StepVerifying:
+			return string(p.To)
+		}
+	}
+	return ""
+}
+
+// perform carries an action out, or lets it go wrong.
+func (s *sim) perform(h *healer, a autoheal.Action) {
+	late := func(o autoheal.Outcome, kind autoheal.ErrorKind, d time.Duration) {
+		s.q.after(d, func() {
+			h.result(autoheal.Result{Action: a.ID, Outcome: o, Err: problem(kind, "the simulator says so"), At: s.w.wall()})
+		})
+	}
+	if s.w.wall().After(a.Deadline) {
+		late(autoheal.OutcomeNotSent, autoheal.ErrTimeout, 0)
+		return
+	}
+	act := func() { s.w.fleet.act(a, func(autoheal.Result) {}) }
+	point := ""
+	if len(s.tricks) > 0 && a.Verb != autoheal.Refresh {
+		point, s.tricks = s.tricks[0], s.tricks[1:]
+		s.w.note("TRICK %s on %s %s %s", point, a.ID, a.Verb, a.Target)
+	}
+	switch point {
+	case pointLoseRequest:
+		late(autoheal.OutcomeNotSent, autoheal.ErrUnavailable, hop)
+	case pointLoseAnswer:
+		act()
+		late(autoheal.OutcomeUnknown, autoheal.ErrTimeout, requestTimeout)
+	case pointLate:
+		s.q.after(15*time.Second, act)
+		late(autoheal.OutcomeUnknown, autoheal.ErrTimeout, requestTimeout)
+	case pointHang:
+		late(autoheal.OutcomeUnknown, autoheal.ErrTimeout, 30*time.Second)
+	default:
+		s.w.fleet.act(a, h.result)
+		if point == pointTwice {
+			s.q.after(3*time.Second, act)
+		}
+	}
+}
+
+// After so many records the whole journal is folded anew and compared, and replaced by a snapshot.
+const compactEvery = 250
+
+func (s *sim) compact(h *healer) {
+	if s.store.since < compactEvery || s.done || !h.alive || h.blocked {
+		return
+	}
+	s.store.since = 0
+	s.checkFold(h)
+	keep := s.w.wall().Add(-2 * time.Hour)
+	snap, err := h.core.Snapshot(keep)
+	if err == nil {
+		err = s.store.Compact(context.Background(), snap, keep)
+	}
+	if err != nil {
+		h.appendFailed(err)
+		return
+	}
+	s.book.fold(snap)
+	if err := h.core.Adopt(snap); err != nil {
+		s.violate("fold", fmt.Sprintf("a snapshot is not adopted: %v", err))
+	}
+}
+
+// checkFold folds the journal into a fresh core and compares it with the one that runs.
+func (s *sim) checkFold(h *healer) {
+	if h.blocked {
+		return
+	}
+	fresh := heal.NewCore(heal.Life{}, s.pol)
+	for r, err := range s.store.Replay(context.Background()) {
+		if err == nil {
+			err = fresh.Restore(r)
+		}
+		if err != nil {
+			s.violate("fold", fmt.Sprintf("the journal does not fold: %v", err))
+			return
+		}
+	}
+	a, errA := h.core.State()
+	b, errB := fresh.State()
+	s.check("fold", errA == nil && errB == nil && string(a) == string(b), "the fold of the journal is not the state of the core: %s", firstDifference(a, b))
+}
+
+func firstDifference(a, b []byte) string {
+	for i := range min(len(a), len(b)) {
+		if a[i] != b[i] {
+			from, to := max(0, i-80), min(len(a), len(b), i+80)
+			return fmt.Sprintf("…%s… and …%s…", a[from:to], b[from:to])
+		}
+	}
+	return fmt.Sprintf("%d and %d bytes", len(a), len(b))
+}
