@@ -41,6 +41,8 @@ type Profile struct {
 	// Still is how long a mass outage lasts that is over before any workload stops itself; longer than the grace where
 	// that can be.
 	Still time.Duration
+	// EarlyMove says that a critical service is moved while jobs beside it wait to stop themselves (behaviour B2).
+	EarlyMove bool
 }
 
 // Short returns times that make a drill quick; they keep every check that a configuration must pass.
@@ -59,5 +61,5 @@ func Short() Profile {
 
 // Production returns the product's own times.
 func Production() Profile {
-	return Profile{Name: "production", Patience: 15 * time.Minute, Still: 40 * time.Second}
+	return Profile{Name: "production", Patience: 15 * time.Minute, Still: 40 * time.Second, EarlyMove: true}
 }

@@ -98,7 +98,13 @@ func (s *Session) crashAt(ctx context.Context, at uint64, want ending) (reached 
 		drill: s.drill, profile: s.profile, opt: s.opt, cluster: c, say: func(string) {},
 		hit: map[autoheal.WorkloadID]bool{}, nodes: map[autoheal.NodeID]bool{},
 	}
-	defer func() { err = errors.Join(err, c.close(s.opt.Keep)) }()
+	defer func() {
+		keep := s.opt.Keep && (err != nil || len(t.problems) > 0)
+		if keep {
+			s.problem("healer killed after record %d: kept in %s", at, c.dir)
+		}
+		err = errors.Join(err, c.close(keep))
+	}()
 	c.args = c.upArgs(s.drill, s.profile)
 	if err := c.start(ctx, s.drill.Nodes, "AUTOHEAL_CRASH_AT=record:"+strconv.FormatUint(at, 10)); err != nil {
 		return false, err

@@ -77,7 +77,9 @@ func runSelfStop(ctx context.Context, s *Session) error {
 	if err != nil {
 		return err
 	}
-	s.spare(ids[0]) // the service may run twice: it does not stop itself
+	if !s.profile.EarlyMove {
+		s.spare(ids[0]) // the service may run twice: it does not stop itself
+	}
 	if err := s.inject("freezing the agent of n1", func() error { return s.signalAgent("n1", syscall.SIGSTOP) }); err != nil {
 		return err
 	}
