@@ -227,7 +227,7 @@ func (c *Core) openRecovery(i *incident, lead *autoheal.Workload, failedAt time.
 		}
 		c.done(other, other.Recoveries[at.lead], autoheal.EndCancelled, "taken over by "+string(i.ID))
 		if other.Kind != i.Kind {
-			c.record(other.ID, journal.IncidentMerged{Into: i.ID, Reason: "a symptom of it"})
+			c.record(other.ID, journal.IncidentMerged{Into: i.ID, Reason: "a symptom of"})
 		}
 		c.dirty[key{inc: other.ID}] = true
 	}

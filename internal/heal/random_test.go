@@ -347,6 +347,11 @@ func (w *rWorld) checkEnd() {
 
 // noRoom reports whether a recovery that says so really has no place to go.
 func (w *rWorld) noRoom(i *incident, rec *recovery) bool {
+	for _, id := range rec.Members { // the driver has it, with the wishes of its start
+		if x := w.works[id]; x.cur().State == autoheal.Pending && w.fits(x.cur(), x.wishes[x.top]) == nil {
+			return true
+		}
+	}
 	_, no := w.core.v.index.FitAll(w.core.needs(rec, w.core.avoid(i, rec)))
 	return no != nil
 }

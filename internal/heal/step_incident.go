@@ -192,14 +192,29 @@ func (c *Core) subjectStep(i *incident, s policy.Step) bool {
 	case policy.StepCordon:
 		return i.Subject.Kind != autoheal.RefNode || c.cordon(i)
 	case policy.StepAlertHardware:
-		if c.silentNow(i) {
-			c.alertHardware(i)
-			c.stepDone(i, s, "done", "")
-			return true
+		if gone, finished := c.goneForNow(i); !gone {
+			return finished
 		}
-		c.stepDone(i, s, "skipped", "the node answers again")
+		c.alertHardware(i)
+		c.stepDone(i, s, "done", "")
 	}
 	return true
+}
+
+// goneForNow reports whether a node has been silent for its grace, and if not, whether there is nothing to do for it: it
+// answers. A step is not over then: the node may fall silent again while the incident goes on.
+func (c *Core) goneForNow(i *incident) (gone, finished bool) {
+	switch {
+	case i.Subject.Kind != autoheal.RefNode || c.withdrawn(i):
+		return false, true
+	case !c.silentNow(i):
+		return false, false // nothing is known of it: its next event wakes the incident
+	}
+	if at := c.graceOver(i); c.now.Before(at) {
+		c.after(key{inc: i.ID}, at)
+		return false, false
+	}
+	return true, true
 }
 
 func (c *Core) stepDone(i *incident, s policy.Step, result, reason string) {
@@ -214,15 +229,17 @@ func (c *Core) cordon(i *incident) bool {
 	if n != nil {
 		sent = i.findAction(autoheal.Cordon, n.Ref())
 	}
+	if sent == nil || !sent.pending() { // one that is seen late is adopted (see stepMark)
+		if gone, finished := c.goneForNow(i); !gone {
+			return finished
+		}
+	}
 	switch {
 	case sent != nil && (sent.pending() || sent.Outcome == autoheal.OutcomeDone):
 	case sent == nil && !c.pol.Node.AutoCordon:
 		c.stepDone(i, policy.StepCordon, "skipped", "autoHeal.node.autoCordon is false: no mark, and no placement while it is silent")
 		return true
-	case n == nil || n.Link == autoheal.LinkUp: // a cordon that was sent and is seen late is adopted (see stepMark)
-		c.stepDone(i, policy.StepCordon, "skipped", "the node answers again")
-		return true
-	case n.MarkedBy(autoheal.ByAutoheal) != nil:
+	case n == nil || n.MarkedBy(autoheal.ByAutoheal) != nil:
 		c.stepDone(i, policy.StepCordon, "skipped", "it is cordoned already")
 		return true
 	}

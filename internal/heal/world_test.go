@@ -27,7 +27,9 @@ func (w *world) carryOut(a autoheal.Action) (*autoheal.Result, []autoheal.Event)
 		return done, []autoheal.Event{w.nodeEvent(n)}
 	case autoheal.Uncordon:
 		n := w.nodes[autoheal.NodeID(a.Target.ID)]
-		n.Marks, n.Schedulable = nil, true
+		by := markOwner(a.Actor)
+		n.Marks = slices.DeleteFunc(n.Marks, func(m autoheal.Mark) bool { return m.By == by || by != autoheal.ByAutoheal })
+		n.Schedulable = len(n.Marks) == 0
 		return done, []autoheal.Event{w.nodeEvent(n)}
 	case autoheal.Stop:
 		return done, w.stopped(a)
