@@ -253,6 +253,9 @@ func (c *Core) detect(change detect.Change) {
 // touch marks everything to be stepped again that depends on what changed.
 func (c *Core) touch(ch detect.Change) {
 	if n := ch.Node; n != nil {
+		if n.Link == autoheal.LinkUp {
+			c.wordUsed(n.ID)
+		}
 		c.touchSubject(n.Ref())
 		for _, w := range c.v.WorkloadsOn(n.ID) {
 			c.touchWorkload(w.ID)

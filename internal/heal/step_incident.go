@@ -258,10 +258,17 @@ func (c *Core) cordon(i *incident) bool {
 	return false
 }
 
+// wordUsed ends a person's word that a node is off: it is good for one outage, and for everything that was on the node.
+func (c *Core) wordUsed(id autoheal.NodeID) {
+	if word := c.d.FenceWords[id]; word != nil && !word.Used {
+		c.record("", journal.FenceUsed{Node: id, By: word.By})
+	}
+}
+
 // ended does what an incident's end asks for: its message, its post-mortem, its place in the statistics.
 func (c *Core) ended(i *incident) {
-	if word := c.d.FenceWords[autoheal.NodeID(i.Subject.ID)]; i.Subject.Kind == autoheal.RefNode && word != nil && !word.Used {
-		c.record(i.ID, journal.FenceUsed{Node: autoheal.NodeID(i.Subject.ID), By: word.By})
+	if i.Subject.Kind == autoheal.RefNode && !c.silentNow(i) {
+		c.wordUsed(autoheal.NodeID(i.Subject.ID))
 	}
 	if i.Phase == autoheal.Recovered && i.Subject.Kind == autoheal.RefNode {
 		c.offend(i.Subject)
