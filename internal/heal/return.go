@@ -153,7 +153,8 @@ func (c *Core) stepMark(ref string) {
 		c.markGone(k, m)
 		return
 	}
-	if _, open := c.ix.open[ref]; open || c.unsettledOn(n.ID) || i == nil {
+	// An incident that only waits for room must not keep the room away: its node is back.
+	if id, open := c.ix.open[ref]; open && !c.withdrawn(c.d.Incidents[id]) || c.unsettledOn(n.ID) || i == nil {
 		return
 	}
 	if o := c.d.Offenders[ref]; c.quarantined(o) {
