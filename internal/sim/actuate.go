@@ -235,6 +235,8 @@ func (f *fleet) giveUp(w *workload, p autoheal.ActionParams) *autoheal.Error {
 			if !f.w.sabotaged("no-proof-demanded") {
 				return problem(autoheal.ErrConflict, "attempt %d on %s is not known to have ended: a proof is needed", o.n, o.node)
 			}
+		} else if p.Proof == autoheal.ProofExitObserved && !f.w.sabotaged("no-proof-demanded") {
+			return problem(autoheal.ErrConflict, "attempt %d on %s: its exit was not observed", o.n, o.node)
 		}
 		o.state, o.ended, o.stop, o.given = autoheal.Failed, f.w.wall(), nil, o.node != ""
 		o.exit = &autoheal.Exit{Code: -1, Reason: autoheal.ExitSuperseded, Detail: why}

@@ -14,6 +14,7 @@ type poll struct {
 	ack   int64
 	epoch uint64
 	all   bool // list everything
+	sent  time.Time
 }
 
 // reply is one answer of an agent.
@@ -23,6 +24,7 @@ type reply struct {
 	life   int
 	boot   int
 	all    bool
+	sent   time.Time // when the poll that it answers was sent
 	status []status
 }
 
@@ -77,7 +79,7 @@ func (m *machine) answer() {
 	}
 	p := m.held
 	m.held = nil
-	r := reply{poll: p.id, n: m.lease.answer(m.clock()), life: m.life, boot: m.boot, all: p.all || p.life != m.life}
+	r := reply{poll: p.id, n: m.lease.answer(m.clock()), life: m.life, boot: m.boot, all: p.all || p.life != m.life, sent: p.sent}
 	for _, f := range m.refs() {
 		if r.all || m.boxed[f] {
 			r.status = append(r.status, m.statusOf(m.procs[f]))
@@ -250,7 +252,7 @@ func (d *driver) maybeSilent(m *machine) {
 	c.listed, c.relist = false, true
 	d.setLink(m, autoheal.LinkSilent)
 	if d.w.sabotaged("silence-is-an-exit") {
-		d.w.fleet.missing(m, func(ref) bool { return false })
+		d.w.fleet.missing(m, d.w.q.now, func(ref) bool { return false })
 	}
 	d.trySync()
 }
@@ -283,7 +285,7 @@ func (d *driver) poll(m *machine, id int) {
 		return
 	}
 	c.polling = true
-	p := poll{id: id, life: c.life, ack: c.ack, epoch: d.w.fleet.epoch, all: c.relist || !c.listed}
+	p := poll{id: id, life: c.life, ack: c.ack, epoch: d.w.fleet.epoch, all: c.relist || !c.listed, sent: d.w.q.now}
 	if m.healthy() && m.cut == 0 {
 		m.message(true, false, func() { m.polled(p) })
 	}
@@ -369,7 +371,7 @@ func (d *driver) take(m *machine, r reply) {
 		return
 	}
 	c := d.contacts[m.id]
-	f.missing(m, func(x ref) bool {
+	f.missing(m, r.sent, func(x ref) bool {
 		return slices.ContainsFunc(r.status, func(s status) bool { return s.ref == x })
 	})
 	c.listed, c.relist = true, false

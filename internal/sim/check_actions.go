@@ -62,7 +62,7 @@ func freshEvidence() checker {
 				return
 			}
 			o := w.current()
-			if o == nil || o.node == "" || o.state.Ended() {
+			if o == nil || o.node == "" || o.state.Ended() || o.sentAt.IsZero() || s.q.now.Sub(o.sentAt) < slack {
 				return
 			}
 			k := s.w.drv.contacts[o.node]

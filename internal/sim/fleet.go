@@ -63,6 +63,7 @@ type attempt struct {
 	ended     time.Time
 	exit      *autoheal.Exit
 	accepted  bool
+	acceptAt  time.Time
 	given     bool // superseded, and its real end is not known yet
 	detail    string
 	avoid     []autoheal.NodeID
@@ -205,7 +206,9 @@ func (f *fleet) observed(m *machine, s status) {
 		if a.state == s.state && a.accepted {
 			return
 		}
-		a.accepted = true
+		if !a.accepted {
+			a.accepted, a.acceptAt = true, f.w.q.now
+		}
 		if a.state.Ended() { // given up, and back: the engine decides what becomes of it
 			a.exit, a.ended = nil, time.Time{}
 		}
@@ -223,11 +226,11 @@ func (f *fleet) observed(m *machine, s status) {
 	f.ended(w, a, s.exit, now.Add(-s.ended), "poll")
 }
 
-// missing is about the attempts that a node does not list, which it had taken.
-func (f *fleet) missing(m *machine, listed func(ref) bool) {
+// missing is about the attempts that a node does not list, and had taken before it was asked.
+func (f *fleet) missing(m *machine, asked time.Time, listed func(ref) bool) {
 	for _, w := range f.order {
 		for _, a := range w.sorted() {
-			if a.node != m.id || listed(a.ref) || a.state.Ended() && !a.given || a.state == autoheal.Scheduled && !a.accepted {
+			if a.node != m.id || listed(a.ref) || a.state.Ended() && !a.given || a.state == autoheal.Scheduled && (!a.accepted || !a.acceptAt.Before(asked)) {
 				continue
 			}
 			a.given = false

@@ -63,7 +63,7 @@ func (h *healer) restore() bool {
 // watch begins a life of the driver and of the stream.
 func (h *healer) watch() {
 	s := h.s
-	h.looked, h.asked, s.rested, s.unsynced = s.q.now, s.q.now, s.q.now, s.q.now
+	h.looked, h.asked, s.rested, s.unsynced, s.looking = s.q.now, s.q.now, s.q.now, s.q.now, time.Time{}
 	s.w.drv.sink = func(e autoheal.Event) { h.event(e) }
 	s.w.drv.begin()
 	h.step()
@@ -256,7 +256,7 @@ func (h *healer) tryAgain() {
 // rewatch watches anew with the driver that is there.
 func (h *healer) rewatch() {
 	s := h.s
-	h.looked, h.asked, s.rested, s.unsynced = s.q.now, s.q.now, s.q.now, s.q.now
+	h.looked, h.asked, s.rested, s.unsynced, s.looking = s.q.now, s.q.now, s.q.now, s.q.now, time.Time{}
 	s.w.drv.sink = func(e autoheal.Event) { h.event(e) }
 	s.w.drv.live = false
 	s.w.drv.trySync()

@@ -283,7 +283,7 @@ func (s *sim) editConfig(f Fault) {
 // looking.
 func (s *sim) wokeLate(h *healer) {
 	s.rested = s.q.now
-	if !h.blocked {
+	if !h.blocked && s.q.now.Sub(h.asked) > s.pol.Node.ProbeTimeout {
 		s.late, s.looking = true, s.q.now
 	}
 }

@@ -56,7 +56,11 @@ func (f *fleet) sendStart(m *machine, w *workload, a *attempt) {
 	epoch := f.epoch
 	m.message(true, !f.w.sabotaged("stale-starts-run"), func() {
 		if m.start(epoch, w, a.n) && !f.w.lose(m.id, autoheal.Start, loseAnswer) {
-			m.message(false, true, func() { a.accepted = true })
+			m.message(false, true, func() {
+				if !a.accepted {
+					a.accepted, a.acceptAt = true, f.w.q.now
+				}
+			})
 		}
 	})
 }
