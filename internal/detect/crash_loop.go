@@ -25,6 +25,8 @@ func (crashLoop) Detect(v View, c Change, now time.Time) []autoheal.Finding {
 		return nil
 	case autoheal.ExitDrained, autoheal.ExitShutdown: // who ended it makes the next attempt
 		return nil
+	case autoheal.ExitMaxRuntime: // it ran as long as its owner allowed: an end, not a failure
+		return nil
 	}
 	if b := c.WorkloadBefore; b != nil && b.Attempt == w.Attempt && b.State == w.State && b.Desired == w.Desired && (b.Paused == nil) == (w.Paused == nil) {
 		return nil

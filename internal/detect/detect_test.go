@@ -74,6 +74,7 @@ func TestWhichEndsAreFailures(t *testing.T) {
 		{"the node booted", ended(autoheal.ExitRebooted, nil), true},
 		{"drained", ended(autoheal.ExitDrained, nil), false},
 		{"the cluster was stopped in order", ended(autoheal.ExitShutdown, nil), false},
+		{"ran as long as it may", ended(autoheal.ExitMaxRuntime, nil), false},
 		{"given up by us", ended(autoheal.ExitSuperseded, nil), false},
 		{"its owner stopped it", ended(autoheal.ExitStopped, func(w *autoheal.Workload) { w.Desired = autoheal.DesiredCancelled }), false},
 		{"paused", ended(autoheal.ExitCrashed, func(w *autoheal.Workload) { w.Paused = &autoheal.Mark{By: "ann"} }), false},

@@ -222,7 +222,13 @@ func (c *Core) hold(p *proposal, gate string, v verdict) {
 			Target: target, Verb: string(p.verb), Gate: gate, Reason: v.Reason, Detail: v.Detail, Until: v.Until, On: v.On,
 		})
 	}
+	if held != nil && held.On != v.On {
+		delete(c.waiting[held.On], p.k)
+	}
 	c.await(p.k, v.Until, v.On)
+	if p.rec != nil && p.k.what == "" {
+		c.after(key{inc: p.i.ID, w: p.rec.Workload, what: dutyWarn}, c.now.Add(p.rec.Objective/4))
+	}
 }
 
 // await arranges for k to be stepped at a time, or when somebody wakes a key.
@@ -242,6 +248,7 @@ func (c *Core) await(k key, until time.Time, on string) {
 func (c *Core) release(p *proposal) {
 	target, held := holdTarget(p)
 	if held != nil {
+		delete(c.waiting[held.On], p.k)
 		c.record(incidentID(p.i), journal.Released{Target: target, Verb: string(p.verb), By: "its gate"})
 	}
 }

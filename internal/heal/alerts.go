@@ -47,9 +47,17 @@ func (c *Core) notifyFailure(i *incident) {
 		return
 	}
 	c.alert(i, alertSpec{
-		name: strings.ReplaceAll(string(i.Kind), "_", "-"), severity: autoheal.SeverityWarning, dedup: string(i.ID) + " failure",
+		name: failureName(i), severity: autoheal.SeverityWarning, dedup: string(i.ID) + " failure",
 		text: fmt.Sprintf("%s: %s. %s", i.Subject, strings.TrimSuffix(i.Cause, "."), c.intention(i)),
 	})
+}
+
+// failureName is the name of the alert about an incident: its kind, but what ended through no fault of its own is no crash.
+func failureName(i *incident) string {
+	if i.Kind == autoheal.CrashLoop && i.Because != "crash_loop."+string(autoheal.ExitCrashed) && i.Because != "crash_loop."+string(autoheal.ExitStartFailed) {
+		return "workload-ended"
+	}
+	return strings.ReplaceAll(string(i.Kind), "_", "-")
 }
 
 // intention says what is going to be done about an incident.
@@ -85,7 +93,7 @@ func (c *Core) notifyEnd(i *incident) {
 		if c.pol.Alerts.NotifyOnRecovery {
 			c.alert(i, alertSpec{
 				name: "recovered", severity: autoheal.SeverityInfo, dedup: fmt.Sprintf("%s recovered %d", i.ID, i.Reopened),
-				text: fmt.Sprintf("%s recovered: %s. %s", i.Subject, i.Cause, summary(i)),
+				text: c.goodNews(i),
 			})
 		}
 	case autoheal.Escalated:
@@ -94,6 +102,15 @@ func (c *Core) notifyEnd(i *incident) {
 			text: escalation(i),
 		})
 	}
+}
+
+// goodNews says what is well again: of a node that is still silent, its work.
+func (c *Core) goodNews(i *incident) string {
+	what := i.Subject.String() + " recovered"
+	if i.Subject.Kind == autoheal.RefNode && c.silentNow(i) {
+		what = i.Subject.String() + " is still silent, and its work is taken care of"
+	}
+	return fmt.Sprintf("%s: %s. %s", what, strings.TrimSuffix(i.Cause, "."), summary(i))
 }
 
 // escalation is the whole message for the person on call: what broke, what was tried, what to type.
@@ -183,6 +200,30 @@ func (c *Core) stepPage(i *incident, rec *recovery) {
 	c.alert(i, alertSpec{
 		name: "objective-missed", severity: autoheal.SeverityCritical, dedup: string(i.ID) + " late " + string(rec.Workload),
 		text: text + " See: autoheal incidents show " + string(i.ID),
+	})
+}
+
+// stepWarn warns of a recovery that has been held for a quarter of its objective (behaviour F2). A fence that is waited out
+// is no news: it is part of how such a workload is recovered.
+func (c *Core) stepWarn(i *incident, rec *recovery) {
+	if rec == nil || rec.Step == autoheal.StepDone || rec.Held == nil || i.Phase.Ended() {
+		return
+	}
+	k := key{inc: i.ID, w: rec.Workload, what: dutyWarn}
+	if c.d.Storm != nil && !c.d.Storm.Released {
+		c.await(k, time.Time{}, "storm") // the storm has messages of its own
+		return
+	}
+	if at := rec.Held.Since.Add(rec.Objective / 4); c.now.Before(at) {
+		c.after(k, at)
+		return
+	}
+	if rec.Held.Reason == autoheal.ReasonFenceUnproven && !rec.Held.Until.IsZero() {
+		return
+	}
+	c.alert(i, alertSpec{
+		name: "recovery-held", severity: autoheal.SeverityWarning, dedup: fmt.Sprintf("%s held %s %s", i.ID, rec.Workload, rec.Held.Reason),
+		text: fmt.Sprintf("%s has been held for a quarter of its objective of %s (%s): %s", rec.Workload, rec.Objective, rec.Held.Reason, rec.Held.Detail),
 	})
 }
 

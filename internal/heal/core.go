@@ -102,6 +102,7 @@ const (
 	dutyMark  = "mark"  // a node that we cordoned: return to service
 	dutyStorm = "storm"
 	dutyPage  = "page" // the objective of a recovery passes
+	dutyWarn  = "warn" // a recovery has been held for a quarter of its objective
 )
 
 // NewCore makes the core of a life that begins with an empty journal; Restore follows for any other.
@@ -337,6 +338,7 @@ func (c *Core) markAll() {
 		c.dirty[key{inc: id}] = true
 		for _, w := range c.d.Incidents[id].Order {
 			c.dirty[key{inc: id, w: w, what: dutyPage}] = true
+			c.dirty[key{inc: id, w: w, what: dutyWarn}] = true
 		}
 	}
 	for w := range c.v.old {
@@ -383,6 +385,8 @@ func (c *Core) step(k key) {
 	case i == nil:
 	case k.what == dutyPage:
 		c.stepPage(i, i.Recoveries[k.w])
+	case k.what == dutyWarn:
+		c.stepWarn(i, i.Recoveries[k.w])
 	case k.w == "":
 		c.stepIncident(i)
 	case i.Recoveries[k.w] != nil && !i.Phase.Ended():

@@ -118,6 +118,11 @@ func active(until, now time.Time) bool { return until.IsZero() || now.Before(unt
 
 func gateVeto(c *Core, p *proposal) verdict {
 	refs := []autoheal.Ref{{Kind: p.target.Kind, ID: p.target.ID}}
+	if p.rec != nil { // a veto on one rank is a veto on its gang
+		for _, m := range p.rec.Members {
+			refs = append(refs, autoheal.WorkloadRef(m))
+		}
+	}
 	if p.node != nil {
 		refs = append(refs, autoheal.NodeRef(p.node.ID))
 	}

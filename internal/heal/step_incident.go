@@ -135,7 +135,8 @@ func (c *Core) confirmation(i *incident) string {
 }
 
 func (c *Core) phase(i *incident, to autoheal.Phase, reason string) {
-	silent := to.Ended() && i.Subject.Kind == autoheal.RefNode && c.silentNow(i)
+	n := c.v.nodes[autoheal.NodeID(i.Subject.ID)]
+	silent := to.Ended() && i.Subject.Kind == autoheal.RefNode && n != nil && n.Link != autoheal.LinkUp
 	if !c.record(i.ID, journal.IncidentPhase{From: i.Phase, To: to, Reason: reason, Silent: silent}) || !to.Ended() {
 		return
 	}
