@@ -96,7 +96,6 @@ func newClusterAt(t *testing.T, dir string, flags ...string) *cluster {
 	c := &cluster{t: t, dir: filepath.Join(dir, "data")}
 	t.Cleanup(func() { c.purge() }) // runs after the look for leaks
 	c.run = leakcheck.Start(t)
-	t.Cleanup(c.removeEmptyGroups)
 	t.Cleanup(func() {
 		if left := c.processes(); len(left) > 0 {
 			t.Errorf("processes %v run on", left)
@@ -148,22 +147,6 @@ func (c *cluster) purge() {
 	}
 }
 
-// removeEmptyGroups removes the control groups of the nodes, which an orderly end keeps for the next start. One that
-// holds a process, or a group of a workload, stays and is found.
-func (c *cluster) removeEmptyGroups() {
-	for _, pattern := range []string{"/sys/fs/cgroup/*/", "/sys/fs/cgroup/"} {
-		for _, level := range []string{"c/n*", "c"} {
-			dirs, err := filepath.Glob(pattern + c.run.CgroupPrefix + level)
-			if err != nil {
-				c.t.Error(err)
-			}
-			for _, d := range dirs {
-				_ = syscall.Rmdir(d)
-			}
-		}
-	}
-}
-
 // result is what a command line gave.
 type result struct {
 	code           int
@@ -201,8 +184,7 @@ func call[T any](c *cluster, verb string, in any) T {
 	return out
 }
 
-// lookAgain bounds how stale the view of await may be: the stream tells what the healer decides, and not everything
-// that it observes.
+// lookAgain bounds how stale the view of await may be: logs and control groups are no part of the stream.
 const lookAgain = 100 * time.Millisecond
 
 // await returns once ok, which is asked again at every change that the healer tells, and now and then.

@@ -181,9 +181,10 @@ func TestRealWorkloadFloods(t *testing.T) {
 func TestRealWorkloadWritesGarbage(t *testing.T) {
 	c, healthy := hostile(t)
 	b := c.beacon("garbage")
-	id := c.submit("garbage", `head -c 2000000 /dev/urandom; printf '\033[2J\033]0;owned\007\r\n'; printf '%0100000d\n' 7; echo the end; `+b.script+"exec sleep 1000")
+	id := c.submit("garbage", `head -c 2000000 /dev/urandom; printf '\033[2J\033]0;owned\007\r\n'; printf '%0100000d\n' 7; `+b.script+"while :; do echo the end; sleep 0.2; done")
 	b.next()
 	c.awaitState(id, "running")
+	// A burst may lose lines, which are counted then; what is written slowly is kept.
 	c.await("the end to be logged", func() bool { return strings.Contains(c.cli("logs", id).stdout, "the end") })
 	c.logs(id)
 	search := c.cli("logs", "--query", "end", "-o", "json")
