@@ -81,4 +81,8 @@ func TestRealReadOnlyDirectory(t *testing.T) {
 		}
 		mustContain(t, "the refusal", p.out.String(), dir, "read-only")
 	}
+	// It can still be looked at.
+	if r := c.cli("journal", "show"); r.code != 0 || !strings.Contains(r.stdout, "engine_started") {
+		t.Errorf("journal show: %s", r)
+	}
 }

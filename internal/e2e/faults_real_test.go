@@ -199,6 +199,20 @@ func TestRealStarvedHealer(t *testing.T) {
 	c.stop()
 }
 
+// Who connects and says nothing holds nobody back.
+func TestRealSilentConnection(t *testing.T) {
+	c := newCluster(t, "--ephemeral")
+	c.start()
+	conn, err := (&net.Dialer{}).DialContext(t.Context(), "unix", filepath.Join(c.dir, "api.sock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.stop()
+	if err := conn.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
 // Without the right to control groups, workloads run all the same, and it is said that their limits are measured only.
 func TestRealWithoutControlGroups(t *testing.T) {
 	c := newCluster(t, "--ephemeral", "--cgroup", "none")
@@ -207,7 +221,7 @@ func TestRealWithoutControlGroups(t *testing.T) {
 	id := c.submit("steady", b.script+"sleep 1000 & exec sleep 1000")
 	process := handle(t, b.next().pid)
 	c.awaitState(id, "running")
-	mustContain(t, "the agent's log", readFile(t, filepath.Join(c.dir, "agents", "n1.log")), "measured once a second and not enforced")
+	c.up.line("measured once a second and not enforced")
 	if r := c.cli("stop", id); r.code != 0 {
 		t.Errorf("stop: %s", r)
 	}
