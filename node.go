@@ -1,6 +1,9 @@
 package autoheal
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // LinkState is what the driver's own probes say of the way to a node.
 type LinkState string
@@ -70,12 +73,7 @@ func (n *Node) MarkedBy(by string) *Mark {
 
 // Supports reports whether the node can do v.
 func (n *Node) Supports(v Verb) bool {
-	for _, c := range n.Caps {
-		if c == v {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(n.Caps, v)
 }
 
 // NodeStatus is the word that tools show and filter by.

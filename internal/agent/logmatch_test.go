@@ -3,6 +3,7 @@ package agent
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -65,11 +66,11 @@ func TestLogFilesMerge(t *testing.T) {
 		t.Fatal(err)
 	}
 	var lost int64
-	got := ""
+	var got strings.Builder
 	for r := range records(chunks, &lost) {
-		got += r.stream + ":" + string(r.text) + " "
+		got.WriteString(r.stream + ":" + string(r.text) + " ")
 	}
-	if want := "stdout:three stdout:five stdout:seven stderr:eight "; got != want || lost != 4 {
-		t.Errorf("%q and %d lost, want %q and 4", got, lost, want)
+	if want := "stdout:three stdout:five stdout:seven stderr:eight "; got.String() != want || lost != 4 {
+		t.Errorf("%q and %d lost, want %q and 4", got.String(), lost, want)
 	}
 }

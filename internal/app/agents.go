@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -179,12 +180,7 @@ func (a *agents) stop(ctx context.Context, names []string) error {
 }
 
 func (a *agents) anyRunning(names []string) bool {
-	for _, name := range names {
-		if a.running(name) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(names, a.running)
 }
 
 // signal sends a signal to the process that was noted for an agent, if it still holds the lock: the number alone could

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -213,12 +214,7 @@ func (u *up) openDriver(ctx context.Context) error {
 
 // approve admits the nodes of this cluster: those that it starts itself, with the commands of its own agents.
 func (u *up) approve(name string, declared []string) bool {
-	for _, n := range u.names {
-		if n == name {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(u.names, name)
 }
 
 // classify gives a workload its class by the configuration in force.

@@ -175,7 +175,9 @@ func (w *rWorld) someCopyEnds() {
 		return
 	}
 	exits := []autoheal.Exit{
-		{Code: 1, Reason: autoheal.ExitCrashed}, {Code: 0, Reason: autoheal.ExitCompleted}, {Code: -1, Reason: autoheal.ExitShimKilled},
+		{Code: 1, Reason: autoheal.ExitCrashed},
+		{Code: 0, Reason: autoheal.ExitCompleted},
+		{Code: -1, Reason: autoheal.ExitShimKilled},
 		{Code: -1, Signal: "SIGKILL", OOM: autoheal.OOMHostGlobal, Reason: autoheal.ExitCrashed},
 	}
 	k, e := keys[w.d.pick(len(keys))], exits[w.d.pick(len(exits))]

@@ -11,12 +11,37 @@ import (
 
 // rules that node_offline and crash_loop rest on, and where else than in a transcript one of them is tested.
 var rules = []struct{ rule, elsewhere string }{
-	{"A2", ""}, {"A3", ""}, {"A4", ""}, {"A5", ""}, {"A6", ""},
-	{"B1", ""}, {"B2", ""}, {"B3", ""}, {"B4", ""}, {"B6", ""},
-	{"C1", ""}, {"C2", ""}, {"C3", ""}, {"C4", ""}, {"C5", ""},
-	{"D0", ""}, {"D1", ""}, {"D2", ""}, {"D3", ""}, {"D4", ""}, {"D5", ""}, {"D6", ""}, {"D7", ""},
-	{"E3", ""}, {"E5", ""}, {"E8", ""},
-	{"F1", ""}, {"F2", ""}, {"F3", ""}, {"F4", "what is collected belongs to the agent: internal/agent"}, {"F5", ""},
+	{"A2", ""},
+	{"A3", ""},
+	{"A4", ""},
+	{"A5", ""},
+	{"A6", ""},
+	{"B1", ""},
+	{"B2", ""},
+	{"B3", ""},
+	{"B4", ""},
+	{"B6", ""},
+	{"C1", ""},
+	{"C2", ""},
+	{"C3", ""},
+	{"C4", ""},
+	{"C5", ""},
+	{"D0", ""},
+	{"D1", ""},
+	{"D2", ""},
+	{"D3", ""},
+	{"D4", ""},
+	{"D5", ""},
+	{"D6", ""},
+	{"D7", ""},
+	{"E3", ""},
+	{"E5", ""},
+	{"E8", ""},
+	{"F1", ""},
+	{"F2", ""},
+	{"F3", ""},
+	{"F4", "what is collected belongs to the agent: internal/agent"},
+	{"F5", ""},
 	{"G1", "the journal fails in the shell, not in the core: TestJournalUnwritable"},
 	{"H1", ""},
 }
@@ -31,7 +56,7 @@ func TestRules(t *testing.T) {
 		t.Fatalf("no transcripts: %v", err)
 	}
 	for _, f := range files {
-		for _, line := range strings.Split(readText(t, f), "\n") {
+		for line := range strings.SplitSeq(readText(t, f), "\n") {
 			if !strings.HasPrefix(line, "#") {
 				continue
 			}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -227,9 +228,7 @@ func (w *world) do(line string) {
 	}
 	switch f[0] {
 	case "config": // config autoHeal.node.autoCordon=false: before or after the start
-		for k, v := range kv {
-			w.flags[k] = v
-		}
+		maps.Copy(w.flags, kv)
 		w.load()
 		if w.synced {
 			w.step(Input{Policy: &PolicyChange{Policy: w.pol, Hash: "c2", By: "test"}})

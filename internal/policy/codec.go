@@ -202,7 +202,8 @@ var limitCodec = codec[Limit]{
 	write: func(l Limit) string { return l.String() },
 	schema: func() *jsonschema.Schema {
 		return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{
-			{Type: "integer", Minimum: new(float64(0)), Maximum: new(1e6)}, {Type: "string", Pattern: percentRE.String()}}}
+			{Type: "integer", Minimum: new(float64(0)), Maximum: new(1e6)}, {Type: "string", Pattern: percentRE.String()},
+		}}
 	},
 	read: func(r *reader, key string, n *node) (Limit, bool) {
 		if v, err := strconv.Atoi(n.text); n.shape == isInt && err == nil && v >= 0 && v <= 1_000_000 && strconv.Itoa(v) == n.text {

@@ -58,7 +58,8 @@ func listWriter[T any](write func(T) string) func([]T) string {
 
 // mapCodec reads a map whose keys readKey checks.
 func mapCodec[K cmp.Ordered, V any](name string, item codec[V], keys func() *jsonschema.Schema,
-	readKey func(r *reader, key string, n *node, text string) (K, bool)) codec[map[K]V] {
+	readKey func(r *reader, key string, n *node, text string) (K, bool),
+) codec[map[K]V] {
 	return codec[map[K]V]{
 		name: name,
 		write: func(m map[K]V) string {
@@ -119,7 +120,8 @@ var backoffCodec = codec[Backoff]{
 			{Type: "object", AdditionalProperties: falseSchema(), Properties: map[string]*jsonschema.Schema{
 				"kind":    {Type: "string", Enum: words},
 				"initial": durationCodec(0).schema(), "max": durationCodec(0).schema(), "factor": {Type: "number", Minimum: new(1.0), Maximum: new(100.0)},
-			}}}}
+			}},
+		}}
 	},
 	read: readBackoff,
 }
@@ -185,8 +187,10 @@ var ladderCodec = codec[map[autoheal.FailureKind][]Step]{
 		s := &jsonschema.Schema{Type: "object", AdditionalProperties: falseSchema(), Properties: map[string]*jsonschema.Schema{}}
 		for _, k := range autoheal.FailureKinds() {
 			s.PropertyOrder = append(s.PropertyOrder, string(k))
-			s.Properties[string(k)] = &jsonschema.Schema{Type: "array", MinItems: new(1), UniqueItems: true,
-				Items: &jsonschema.Schema{Type: "string", Enum: anys(words(fittingSteps[k]))}}
+			s.Properties[string(k)] = &jsonschema.Schema{
+				Type: "array", MinItems: new(1), UniqueItems: true,
+				Items: &jsonschema.Schema{Type: "string", Enum: anys(words(fittingSteps[k]))},
+			}
 		}
 		return s
 	},

@@ -64,9 +64,12 @@ var matchCodec = codec[Match]{
 		return "{" + strings.Join(parts, ", ") + "}"
 	},
 	schema: func() *jsonschema.Schema {
-		return &jsonschema.Schema{Type: "object", AdditionalProperties: falseSchema(), MinProperties: new(1), PropertyOrder: []string{"labels", "namespace", "name"},
+		return &jsonschema.Schema{
+			Type: "object", AdditionalProperties: falseSchema(), MinProperties: new(1), PropertyOrder: []string{"labels", "namespace", "name"},
 			Properties: map[string]*jsonschema.Schema{
-				"labels": {Type: "string", Description: "k=v,k=v; all must hold"}, "namespace": {Type: "string", Description: "a glob"}, "name": {Type: "string", Description: "a glob"}}}
+				"labels": {Type: "string", Description: "k=v,k=v; all must hold"}, "namespace": {Type: "string", Description: "a glob"}, "name": {Type: "string", Description: "a glob"},
+			},
+		}
 	},
 	read: func(r *reader, key string, n *node) (Match, bool) {
 		var m Match
@@ -165,10 +168,13 @@ var maintenanceCodec = codec[Maintenance]{
 		return fmt.Sprintf("{nodes: %s, from: '%s', to: '%s'}", quote(m.Nodes), m.From.Format(time.RFC3339Nano), m.To.Format(time.RFC3339Nano))
 	},
 	schema: func() *jsonschema.Schema {
-		return &jsonschema.Schema{Type: "object", AdditionalProperties: falseSchema(), Required: []string{"nodes", "from", "to"}, PropertyOrder: []string{"nodes", "from", "to"},
+		return &jsonschema.Schema{
+			Type: "object", AdditionalProperties: falseSchema(), Required: []string{"nodes", "from", "to"}, PropertyOrder: []string{"nodes", "from", "to"},
 			Properties: map[string]*jsonschema.Schema{
 				"nodes": {Type: "string", Description: "a node's name, a glob, or k=v on labels or domains"},
-				"from":  {Type: "string", Format: "date-time"}, "to": {Type: "string", Format: "date-time"}}}
+				"from":  {Type: "string", Format: "date-time"}, "to": {Type: "string", Format: "date-time"},
+			},
+		}
 	},
 	read: func(r *reader, key string, n *node) (Maintenance, bool) {
 		var m Maintenance

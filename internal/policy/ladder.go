@@ -28,18 +28,28 @@ var defaultLadders = map[autoheal.FailureKind][]Step{
 // fittingSteps says which steps mean something for a kind. What is absent has no subject there: a pending workload has
 // no node to reboot, a silent node no process to restart in place.
 var fittingSteps = map[autoheal.FailureKind][]Step{
-	autoheal.NodeOffline: {StepStopPlacing, StepCordon, StepCollect, StepCollectNetwork, StepMigrate, StepReboot,
-		StepReplace, StepTest, StepAlert, StepAlertHardware, StepEscalate},
-	autoheal.GPUFailure: {StepStopPlacing, StepCordon, StepQuarantineGPU, StepCollect, StepRestart, StepRestartGang,
+	autoheal.NodeOffline: {
+		StepStopPlacing, StepCordon, StepCollect, StepCollectNetwork, StepMigrate, StepReboot,
+		StepReplace, StepTest, StepAlert, StepAlertHardware, StepEscalate,
+	},
+	autoheal.GPUFailure: {
+		StepStopPlacing, StepCordon, StepQuarantineGPU, StepCollect, StepRestart, StepRestartGang,
 		StepMigrate, StepDrain, StepAdvice, StepResetGPU, StepReboot, StepReplace, StepTest, StepAlert,
-		StepAlertHardware, StepEscalate},
-	autoheal.NodeFault: {StepStopPlacing, StepCordon, StepCollect, StepMigrate, StepDrain, StepReboot, StepReplace,
-		StepTest, StepAlert, StepAlertHardware, StepEscalate},
-	autoheal.NetworkPartition: {StepStopPlacing, StepCollect, StepCollectNetwork, StepRestart, StepRestartGang,
-		StepMigrate, StepIsolate, StepAlert, StepAlertHardware, StepEscalate},
+		StepAlertHardware, StepEscalate,
+	},
+	autoheal.NodeFault: {
+		StepStopPlacing, StepCordon, StepCollect, StepMigrate, StepDrain, StepReboot, StepReplace,
+		StepTest, StepAlert, StepAlertHardware, StepEscalate,
+	},
+	autoheal.NetworkPartition: {
+		StepStopPlacing, StepCollect, StepCollectNetwork, StepRestart, StepRestartGang,
+		StepMigrate, StepIsolate, StepAlert, StepAlertHardware, StepEscalate,
+	},
 	autoheal.HealthCheck: {StepCollect, StepRestart, StepRestartGang, StepMigrate, StepPause, StepAlert, StepEscalate},
-	autoheal.CrashLoop: {StepCollect, StepRestart, StepRestartGang, StepGrowMemory, StepMigrate, StepPause, StepAlert,
-		StepEscalate},
+	autoheal.CrashLoop: {
+		StepCollect, StepRestart, StepRestartGang, StepGrowMemory, StepMigrate, StepPause, StepAlert,
+		StepEscalate,
+	},
 	autoheal.ResourceExhaustion: {StepCollect, StepAlertCapacity, StepPreempt, StepScaleDown, StepAlert, StepEscalate},
 }
 

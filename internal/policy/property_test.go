@@ -69,8 +69,10 @@ func TestLimitOf(t *testing.T) {
 func TestBackoffWait(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		initial := max(time.Millisecond, drawDuration(t, "initial", time.Hour))
-		b := Backoff{Kind: BackoffExponential, Initial: initial, Factor: rapid.Float64Range(1.1, 100).Draw(t, "factor"),
-			Max: initial + drawDuration(t, "max", maxDuration-time.Hour)}
+		b := Backoff{
+			Kind: BackoffExponential, Initial: initial, Factor: rapid.Float64Range(1.1, 100).Draw(t, "factor"),
+			Max: initial + drawDuration(t, "max", maxDuration-time.Hour),
+		}
 		if b.Wait(1) != initial || b.Wait(0) != initial {
 			t.Fatalf("first wait %v of %v", b.Wait(1), b)
 		}
@@ -189,9 +191,11 @@ func FuzzLoad(f *testing.F) {
 		f.Add([]byte(s), "2s", "x")
 	}
 	f.Fuzz(func(t *testing.T, data []byte, env, flag string) {
-		l, err := Load(Source{Path: "f.yaml", Data: data,
+		l, err := Load(Source{
+			Path: "f.yaml", Data: data,
 			Env:   map[string]string{"AUTOHEAL_NODE_SETTLE": env, "AUTOHEAL_SIGNALS_RULES": flag},
-			Flags: map[string]string{"cluster.name": env, "autoHeal.alerts.receivers": flag}})
+			Flags: map[string]string{"cluster.name": env, "autoHeal.alerts.receivers": flag},
+		})
 		if err != nil {
 			var ps Problems
 			if !errors.As(err, &ps) || len(ps) == 0 || ps.Error() == "" {

@@ -35,7 +35,8 @@ func TestEveryFormOfValue(t *testing.T) {
 	want.Workload.OOMMaxMemoryMB = 512 * 1024
 	want.Alerts.Receivers = []string{"slack://TOKEN@CHANNEL", "http://alertmanager:9093/api"}
 	want.Classes[autoheal.Critical] = Class{Objective: time.Minute, MinPriority: 95, Match: []Match{
-		{Labels: map[string]string{"app": "vllm", "tier": "prod"}, Namespace: "prod"}, {Name: "llm-*"}}}
+		{Labels: map[string]string{"app": "vllm", "tier": "prod"}, Namespace: "prod"}, {Name: "llm-*"},
+	}}
 	want.Autonomy = map[string]autoheal.HealMode{"gpu_failure": autoheal.HealSuggest, "gpu_failure.reboot": autoheal.HealAct, "scale_down": autoheal.HealObserve}
 	want.Ladders = map[autoheal.FailureKind][]Step{autoheal.CrashLoop: {StepRestart, StepAlert}}
 	want.Budgets.Disrupt.Concurrent = Limit{Percent: 2.5}

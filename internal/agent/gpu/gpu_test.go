@@ -84,8 +84,7 @@ func TestProbeNeverTwiceAtOnce(t *testing.T) {
 	if err := os.WriteFile(script, []byte("#!/bin/sh\necho x >>'"+fifo+"'\nexec sleep 1000\n"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
+	ctx := t.Context()
 	p := NewProber([]string{script}, &impatient{})
 	for range 3 {
 		if _, _, err := p.Probe(ctx); !errors.Is(err, ErrHung) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strconv"
 	"time"
@@ -169,9 +170,7 @@ func (d *Driver) nodeEffect(n *node, change func(c *node, now time.Time)) effect
 	c := *n
 	c.marks = slices.Clone(n.marks)
 	c.gpuMarks = map[autoheal.GPUID]autoheal.Mark{}
-	for g, m := range n.gpuMarks {
-		c.gpuMarks[g] = m
-	}
+	maps.Copy(c.gpuMarks, n.gpuMarks)
 	change(&c, d.clock.Now())
 	return effect{rows: []row{putNode(&c)}, apply: func(now time.Time) {
 		n.marks, n.gpuMarks, n.drain = c.marks, c.gpuMarks, c.drain

@@ -238,7 +238,8 @@ func TestReturnOfTheDead(t *testing.T) {
 		f.gw.isolate(f.agents[on], true)
 		settle(20 * time.Second)
 		f.do(t, autoheal.Action{Verb: autoheal.Start, Target: autoheal.WorkloadRef(id), Params: autoheal.ActionParams{
-			Attempt: 2, Proof: autoheal.ProofOperator, Avoid: []autoheal.NodeID{on}}})
+			Attempt: 2, Proof: autoheal.ProofOperator, Avoid: []autoheal.NodeID{on},
+		}})
 		settle(time.Second)
 		f.mustRun(t, id, 2)
 		l, _ := f.Lineage(t.Context(), id)

@@ -51,7 +51,7 @@ func checkListing(b *bench) {
 	b.see(func(o *observer) {
 		seen := map[autoheal.EventKind]bool{}
 		for _, e := range o.events {
-			if e.Kind == autoheal.EventNode && (seen[autoheal.EventWorkload]) && !seen[autoheal.EventSynced] {
+			if e.Kind == autoheal.EventNode && seen[autoheal.EventWorkload] && !seen[autoheal.EventSynced] {
 				b.t.Error("a node came after a workload in the listing")
 			}
 			if e.SeenAt.IsZero() || e.At.IsZero() || e.Source == "" {

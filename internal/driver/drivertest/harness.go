@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -252,10 +253,10 @@ func (b *bench) see(f func(*observer)) {
 func (b *bench) dump() string {
 	b.obs.mu.Lock()
 	defer b.obs.mu.Unlock()
-	out := ""
+	var out strings.Builder
 	for _, id := range slices.Sorted(maps.Keys(b.obs.nodes)) {
 		n := b.obs.nodes[id]
-		out += fmt.Sprintf("node %s link=%s ready=%t schedulable=%t draining=%t marks=%d conditions=%v\n", id, n.Link, n.Ready, n.Schedulable, n.Draining, len(n.Marks), n.Conditions)
+		out.WriteString(fmt.Sprintf("node %s link=%s ready=%t schedulable=%t draining=%t marks=%d conditions=%v\n", id, n.Link, n.Ready, n.Schedulable, n.Draining, len(n.Marks), n.Conditions))
 	}
 	var refs []attempt
 	for k := range b.obs.works {
@@ -269,9 +270,9 @@ func (b *bench) dump() string {
 	})
 	for _, k := range refs {
 		w := b.obs.works[k]
-		out += fmt.Sprintf("workload %s/%d %s on %q desired=%s exit=%+v detail=%q\n", k.id, k.n, w.State, w.Node, w.Desired, w.Exit, w.Detail)
+		out.WriteString(fmt.Sprintf("workload %s/%d %s on %q desired=%s exit=%+v detail=%q\n", k.id, k.n, w.State, w.Node, w.Desired, w.Exit, w.Detail))
 	}
-	return out
+	return out.String()
 }
 
 // do sends an action under a fresh ID.
