@@ -296,6 +296,10 @@ func (c *Core) whyProof(w *autoheal.Workload, node *autoheal.Node, out *autoheal
 		zero := autoheal.Seconds(0)
 		out.FenceSeconds = &zero
 		out.Text = append(out.Text, "It may run twice: no proof is needed that the old copy is gone.")
+	case !live(w):
+		zero := autoheal.Seconds(0)
+		out.FenceSeconds, out.Proof = &zero, autoheal.ProofExitObserved
+		out.Text = append(out.Text, "Nothing of it runs now: a new copy needs no other proof.")
 	case trusted && node != nil && node.SelfStop:
 		s := autoheal.Seconds(wait)
 		out.FenceSeconds, out.Proof = &s, autoheal.ProofSelfStop

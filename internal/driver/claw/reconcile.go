@@ -203,11 +203,13 @@ func (d *Driver) placeGangLocked(g autoheal.GangID, now time.Time) []placement {
 		if a == nil || w.desired != autoheal.DesiredRunning || a.state.Ended() {
 			continue
 		}
-		present++
 		size = w.set.GangSize
 		if a.state == autoheal.Pending {
 			waiting = append(waiting, w)
+		} else if n := d.nodes[a.node]; n == nil || n.link != autoheal.LinkUp {
+			continue // a copy out of reach is about to be replaced: the gang is not whole with it
 		}
+		present++
 	}
 	if present < size {
 		for _, w := range waiting {
