@@ -66,5 +66,8 @@ func (l *lease) known() bool { return l.polled && l.selfStop == 0 || l.deadline 
 // left is what remains; negative = expired. Without self-stop nothing expires.
 func (l *lease) left(now time.Duration) time.Duration { return l.deadline - now }
 
-// valid reports whether an at-most-once attempt may be started.
-func (l *lease) valid(now time.Duration) bool { return l.selfStop == 0 || now < l.deadline }
+// valid reports whether an at-most-once attempt may be started. Before the first poll it is not known whether there is
+// self-stop: an attempt started then would have no deadline, while the healer counts on one from the life before.
+func (l *lease) valid(now time.Duration) bool {
+	return l.polled && (l.selfStop == 0 || now < l.deadline)
+}

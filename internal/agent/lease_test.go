@@ -48,8 +48,8 @@ func TestLeaseNeverOutlivesItsEcho(t *testing.T) {
 func TestLease(t *testing.T) {
 	const selfStop = time.Minute
 	var l lease
-	if l.known() || !l.valid(time.Hour) {
-		t.Error("before the first poll there is nothing to tell, and self-stop is not on")
+	if l.known() || l.valid(time.Hour) {
+		t.Error("before the first poll there is nothing to tell, and whether there is self-stop is not known")
 	}
 	l.ack(0, selfStop)
 	if l.known() || l.valid(time.Hour) {

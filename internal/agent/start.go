@@ -21,18 +21,24 @@ import (
 )
 
 // doStart makes one attempt exist: checked, written down durably, then given to a shim.
-func (a *Agent) doStart(_ context.Context, req nodeproto.StartRequest) (*nodeproto.Accepted, error) {
+func (a *Agent) doStart(ctx context.Context, req nodeproto.StartRequest) (*nodeproto.Accepted, error) {
 	if err := a.epoch.admit(req.Epoch); err != nil {
 		return nil, err
 	}
 	if err := checkStart(&req); err != nil {
 		return nil, err
 	}
+	k := key{req.Workload, req.Attempt}
 	spec, repeated, err := a.reserve(&req)
+	for errors.Is(err, errUnderWay) { // it may fail yet, and no listing names it: neither accepted nor refused
+		if _, _, err := a.awaitStart(ctx, k); err != nil {
+			return nil, err
+		}
+		spec, repeated, err = a.reserve(&req)
+	}
 	if err != nil || repeated {
 		return &nodeproto.Accepted{Accepted: repeated, Repeated: repeated}, err
 	}
-	k := key{req.Workload, req.Attempt}
 	defer a.release(k)
 	dir := a.attemptDir(k)
 	if err := a.prepareFolder(dir, spec); err != nil {
@@ -43,6 +49,9 @@ func (a *Agent) doStart(_ context.Context, req nodeproto.StartRequest) (*nodepro
 	}
 	return &nodeproto.Accepted{Accepted: true}, nil
 }
+
+// errUnderWay is returned by reserve while another request starts the same attempt.
+var errUnderWay = errors.New("a start of this attempt is under way")
 
 func checkStart(req *nodeproto.StartRequest) error {
 	s := &req.Spec
@@ -75,8 +84,11 @@ func (a *Agent) reserve(req *nodeproto.StartRequest) (spec *shim.Spec, repeated 
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	k := key{req.Workload, req.Attempt}
-	if a.attempts[k] != nil || a.starting[k] != nil {
+	switch {
+	case a.attempts[k] != nil:
 		return nil, true, nil
+	case a.starting[k] != nil:
+		return nil, false, errUnderWay
 	}
 	if floor := a.floors[req.Workload]; req.Attempt <= floor {
 		return nil, false, refuse(nodeproto.CodeInvalid, "start %s: attempt %d was given up here; the next is %d", req.Workload, req.Attempt, floor+1)

@@ -24,11 +24,14 @@ func (a *Agent) doStop(ctx context.Context, req nodeproto.StopRequest) (*nodepro
 	}
 	k := key{req.Workload, req.Attempt}
 	at, ended, err := a.awaitStart(ctx, k)
+	if err == nil && at == nil {
+		at, ended, err = a.closeDoor(ctx, k)
+	}
 	switch {
 	case err != nil:
 		return nil, err
-	case at == nil: // a start that is still on its way must find the door closed, also after a restart of this agent
-		return &nodeproto.Accepted{Accepted: true, Unknown: true}, a.raiseFloor(req.Workload, req.Attempt)
+	case at == nil:
+		return &nodeproto.Accepted{Accepted: true, Unknown: true}, nil
 	case ended && req.Forget:
 		return &nodeproto.Accepted{Accepted: true, Repeated: true}, a.forget(at)
 	case ended:
@@ -49,6 +52,15 @@ func (a *Agent) doStop(ctx context.Context, req nodeproto.StopRequest) (*nodepro
 	}
 	a.wg.Go(func() { a.enforceStop(at, grace) })
 	return &nodeproto.Accepted{Accepted: true}, nil
+}
+
+// closeDoor makes sure that a start which is still on its way finds the door closed, also after a restart of this agent.
+// One that slipped in before is waited for: only what is not there now never will be.
+func (a *Agent) closeDoor(ctx context.Context, k key) (at *attempt, ended bool, err error) {
+	if err := a.raiseFloor(k.workload, k.attempt); err != nil {
+		return nil, false, err
+	}
+	return a.awaitStart(ctx, k)
 }
 
 // awaitStart returns the attempt, nil if there is none, after a start of it that is under way has come to its end.
