@@ -321,6 +321,41 @@ func TestSetPolicy(t *testing.T) {
 	})
 }
 
+// TestSetPolicyKeepsTheFence: the leases that the nodes hold are those that this life's driver gave. A shorter wait must
+// not let a second copy start while the first one may still run.
+func TestSetPolicyKeepsTheFence(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShell(t)
+		s.cluster.addWorkload("wl-once", "n2", autoheal.High)
+		s.start()
+		defer s.stop()
+		elapse(30 * time.Second)
+		p := *s.opt.Policy
+		p.Node.OfflineGracePeriod = 20 * time.Second
+		p.Fence.SelfStop, p.Fence.Margin, p.Fence.Wait = 10*time.Second, 5*time.Second, 20*time.Second
+		if err := s.engine.SetPolicy(t.Context(), PolicyChange{Policy: &p, Hash: "c2", By: "ann"}); err != nil {
+			t.Fatal(err)
+		}
+		s.cluster.silence("n2")
+		starts := func() (n int) {
+			for _, a := range s.cluster.actions() {
+				if a.Verb == autoheal.Start && a.Target.ID == "wl-once" {
+					n++
+				}
+			}
+			return n
+		}
+		elapse(s.opt.Policy.Fence.SelfStop)
+		if n := starts(); n != 0 {
+			t.Errorf("%d starts of another copy while the one on the silent node may run", n)
+		}
+		elapse(2 * s.opt.Policy.Fence.Wait)
+		if n := starts(); n != 1 {
+			t.Errorf("%d starts in the end, want 1", n)
+		}
+	})
+}
+
 // TestCompact replaces the journal by a snapshot: a restart gives the same state, without what ended long ago, and with
 // the ended incident whose cordon is still in force.
 func TestCompact(t *testing.T) {
