@@ -110,8 +110,16 @@ func (d *Driver) sendStart(ctx context.Context, n *node, ref attemptRef, req nod
 		d.unplaceLocked(ctx, w, a, "a GPU of "+string(n.id)+" is still held; looking for another place", now)
 	case code == nodeproto.CodeLeaseExpired: // its next poll proves contact
 		d.retryAt[key] = now.Add(retryAfter / 10)
-	case code == nodeproto.CodeGPUBusy:
+	case code == nodeproto.CodeGPUBusy, code == openclaw.NodeBusy, code == openclaw.NodeExpired: // this request was not run
 		d.retryAt[key] = now.Add(retryAfter)
+	case a.maybe: // an earlier request may win yet: it is over when the node says that nothing of it is there
+		c.stop = &stopOrder{Action: a.action, Reason: autoheal.ExitStartFailed, Force: true}
+		if err := d.saveLocked(ctx, putAttempt(c)); err != nil {
+			d.retryAt[key] = now.Add(retryAfter)
+			return
+		}
+		d.log.LogAttrs(ctx, slog.LevelWarn, "a start was refused after one whose outcome is not known", slog.String("workload", ref.String()), slog.String("node", string(n.id)), slog.String("error", refusalText(err)))
+		d.touchLocked(w, c, now, "start")
 	default:
 		d.endLocked(ctx, w, a, &autoheal.Exit{Code: -1, Reason: autoheal.ExitStartFailed, Detail: refusalText(err)}, now, "start")
 	}

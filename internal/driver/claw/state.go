@@ -427,7 +427,9 @@ func (d *Driver) indexNodeLocked(n *node) *autoheal.Node {
 func (d *Driver) tellNodeLocked(n *node, at time.Time, source string, force bool) {
 	if n.told != nil && !force {
 		v := d.viewLocked(n)
-		v.LastSeen = n.told.LastSeen // a heartbeat alone is no change
+		if n.link == autoheal.LinkUp { // a heartbeat alone is no change; an answer of a silent node moves its deadlines
+			v.LastSeen = n.told.LastSeen
+		}
 		if reflect.DeepEqual(n.told, v) {
 			return
 		}

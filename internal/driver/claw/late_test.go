@@ -1,0 +1,70 @@
+package claw
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"autoheal.dev/autoheal"
+	"autoheal.dev/autoheal/internal/nodeproto"
+	"autoheal.dev/autoheal/internal/openclaw"
+)
+
+// TestFirstPageOfASilentNodeIsTold: the answer is acknowledged with the next poll, which extends the lease. Whoever waits
+// for the deadline has to count from it, also if the node falls silent before it has listed everything.
+func TestFirstPageOfASilentNodeIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := openFleet(t, 2, 0)
+		settle(time.Second)
+		f.gw.isolate(f.agents["n1"], true)
+		settle(20 * time.Second)
+		if n := f.node("n1"); n.Link != autoheal.LinkSilent {
+			t.Fatalf("n1 is %s", n.Link)
+		}
+		f.mu.Lock()
+		n := f.nodes["n1"]
+		status := *n.status
+		page := nodeproto.PollResponse{BootID: n.bootID, Life: n.life, N: n.ack + 1, Seq: n.after + 1, Full: true, More: true, Node: &status}
+		f.mu.Unlock()
+		at := time.Now()
+		f.pollAnswered(t.Context(), n, nodeproto.PollRequest{}, &page, at, at)
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if n.told.Link != autoheal.LinkSilent || !n.told.LastSeen.Equal(n.lastSeen) {
+			t.Errorf("told %s, last seen %v; the lease is extended from %v", n.told.Link, n.told.LastSeen, n.lastSeen)
+		}
+	})
+}
+
+// TestRefusalAfterAnUnknownStart: a node refuses the second request while the first one is on its way still. The attempt
+// has not ended before the node has promised that it will not begin.
+func TestRefusalAfterAnUnknownStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := openFleet(t, 1, 0)
+		settle(time.Second)
+		f.gw.inject(&fault{command: nodeproto.CmdStart, late: 5 * time.Second})
+		f.gw.inject(&fault{command: nodeproto.CmdStart, refuse: &openclaw.NodeError{Code: openclaw.NodeCommandError, Message: "disk full"}})
+		id := f.submit(t, "c/1", job("train"))
+		settle(30 * time.Second)
+		if live := f.agents["n1"].live(); len(live) > 0 {
+			t.Errorf("%v runs, and is taken for %s", live, f.last(t, id).State)
+		}
+		if w := f.last(t, id); !w.State.Ended() || w.Exit.Reason != autoheal.ExitStartFailed {
+			t.Errorf("it is %s, exit %+v", w.State, w.Exit)
+		}
+	})
+}
+
+// TestBusyNodeIsAskedAgain: what a node had no room for was not run, and is nobody's fault.
+func TestBusyNodeIsAskedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := openFleet(t, 1, 0)
+		settle(time.Second)
+		for _, code := range []string{openclaw.NodeBusy, openclaw.NodeExpired} {
+			f.gw.inject(&fault{command: nodeproto.CmdStart, refuse: &openclaw.NodeError{Code: code, Message: "not run"}})
+		}
+		id := f.submit(t, "c/1", job("train"))
+		settle(10 * time.Second)
+		f.mustRun(t, id, 1)
+	})
+}
