@@ -121,7 +121,7 @@ func open(opts Options) (*Agent, *os.File, error) {
 		return nil, nil, err
 	}
 	a := &Agent{
-		opts: opts, log: opts.Logger.With("node", opts.Name), clk: opts.Clock, boot: opts.Boottime,
+		opts: opts, log: opts.Logger.With(slog.String("node", opts.Name)), clk: opts.Clock, boot: opts.Boottime,
 		dir: filepath.Join(opts.Data, "agents", opts.Name), life: rand.Text(), bootID: bootID, user: user,
 		attempts: map[key]*attempt{}, floors: map[autoheal.WorkloadID]int{}, starting: map[key]*nodeproto.StartRequest{},
 		changed: make(chan struct{}), poll: make(chan struct{}), busy: map[int64]string{},
@@ -177,7 +177,7 @@ func lockFolder(dir string) (*os.File, error) {
 // connection is told what became of the connection, from the client's goroutine.
 func (a *Agent) connection(state openclaw.ConnState, err error) {
 	if err != nil {
-		a.log.Debug("gateway connection", "state", string(state), "error", err)
+		a.log.Debug("gateway connection", slog.String("state", string(state)), slog.Any("error", err))
 	}
 	if state != openclaw.StateRefused || !a.opts.RefusedRenews {
 		return // silence, resets and refusals by protocol prove nothing about the healer (behaviour C4)

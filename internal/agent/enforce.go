@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -27,9 +28,9 @@ func (a *Agent) enforceStop(at *attempt, grace time.Duration) {
 		return // the next life is asked again
 	case <-t.C():
 	}
-	a.log.Warn("shim does not stop its workload and is killed", "workload", at.key.workload, "attempt", at.key.attempt)
+	a.log.Warn("shim does not stop its workload and is killed", slog.String("workload", string(at.key.workload)), slog.Int("attempt", at.key.attempt))
 	if err := killShim(at.dir); err != nil {
-		a.log.Error("hung shim cannot be killed", "workload", at.key.workload, "attempt", at.key.attempt, "error", err)
+		a.log.Error("hung shim cannot be killed", slog.String("workload", string(at.key.workload)), slog.Int("attempt", at.key.attempt), slog.Any("error", err))
 		a.setDetail(at, err.Error())
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"log/slog"
 	"os/exec"
 	"sync"
 	"time"
@@ -127,12 +128,12 @@ func (a *Agent) settle(at *attempt) bool {
 		a.setExited(at, x)
 		return true
 	case !errors.Is(err, fs.ErrNotExist):
-		a.log.Error("exit of an attempt cannot be read", "workload", at.key.workload, "attempt", at.key.attempt, "error", err)
+		a.log.Error("exit of an attempt cannot be read", slog.String("workload", string(at.key.workload)), slog.Int("attempt", at.key.attempt), slog.Any("error", err))
 	}
 	lock, err := shim.Lock(at.dir)
 	if err != nil {
 		if !errors.Is(err, shim.ErrLocked) {
-			a.log.Error("attempt cannot be locked", "workload", at.key.workload, "attempt", at.key.attempt, "error", err)
+			a.log.Error("attempt cannot be locked", slog.String("workload", string(at.key.workload)), slog.Int("attempt", at.key.attempt), slog.Any("error", err))
 		}
 		return false
 	}
@@ -146,7 +147,7 @@ func (a *Agent) settle(at *attempt) bool {
 // bury ends what a dead shim left and writes its exit, durably, before it is told.
 func (a *Agent) bury(at *attempt, reason autoheal.ExitReason, detail string) bool {
 	if err := a.killOrphans(at); err != nil {
-		a.log.Warn("processes of a killed shim are still there", "workload", at.key.workload, "attempt", at.key.attempt, "error", err)
+		a.log.Warn("processes of a killed shim are still there", slog.String("workload", string(at.key.workload)), slog.Int("attempt", at.key.attempt), slog.Any("error", err))
 		a.setDetail(at, err.Error())
 		return false
 	}
@@ -162,7 +163,7 @@ func (a *Agent) bury(at *attempt, reason autoheal.ExitReason, detail string) boo
 		x.StartedWall = x.EndedWall - (now - time.Duration(s.Started)).Milliseconds()
 	}
 	if err := shim.WriteExited(at.dir, x); err != nil {
-		a.log.Error("exit of an attempt cannot be written", "workload", at.key.workload, "attempt", at.key.attempt, "error", err)
+		a.log.Error("exit of an attempt cannot be written", slog.String("workload", string(at.key.workload)), slog.Int("attempt", at.key.attempt), slog.Any("error", err))
 		return false
 	}
 	a.setExited(at, x)

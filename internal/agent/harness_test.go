@@ -30,7 +30,6 @@ type testNode struct {
 	opts   Options
 	lock   *os.File
 	cancel context.CancelCauseFunc
-	prefix string
 }
 
 func testOptions(t testing.TB) Options {

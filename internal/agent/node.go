@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/user"
 	"runtime"
@@ -87,7 +88,7 @@ func (a *Agent) inspect() error {
 func (a *Agent) warn(format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
 	a.node.Warnings = append(a.node.Warnings, text)
-	a.log.Warn("node warning", "warning", text)
+	a.log.Warn("node warning", slog.String("warning", text))
 }
 
 // prepareGroups makes the node's control group, or says once why limits are measured.
@@ -129,7 +130,7 @@ func (a *Agent) startWatchers(cancel context.CancelCauseFunc) {
 	for _, source := range a.opts.Sources {
 		a.wg.Go(func() {
 			if err := source(a.ctx, a.emit); err != nil && a.ctx.Err() == nil {
-				a.log.Error("signal source ended", "error", err)
+				a.log.Error("signal source ended", slog.Any("error", err))
 			}
 		})
 	}

@@ -89,13 +89,13 @@ func TestSpread(t *testing.T) {
 func TestEndingTellsEveryDifference(t *testing.T) {
 	base := func() (*state, []process) {
 		return &state{
-				Nodes:     []nodeState{{ID: "n1", Status: autoheal.StatusOffline, CordonedBy: []string{"autoheal"}}},
-				Workloads: []workloadState{{ID: "w2", Attempt: 2, State: autoheal.Running, Node: "n2"}, {ID: "w1", State: autoheal.Running, Node: "n2"}},
-				Incidents: []autoheal.Incident{{ID: "i", Kind: autoheal.NodeOffline, Subject: autoheal.NodeRef("n1"), Phase: autoheal.Recovered}},
-				Alerts:    []alertState{{Name: "b", Severity: "info"}, {Name: "a", Severity: "info"}},
-			}, []process{
-				{PID: 1, Role: roleShim, Workload: "w1"}, {PID: 2, Role: roleShim, Workload: "w2"},
-			}
+			Nodes:     []nodeState{{ID: "n1", Status: autoheal.StatusOffline, CordonedBy: []string{"autoheal"}}},
+			Workloads: []workloadState{{ID: "w2", Attempt: 2, State: autoheal.Running, Node: "n2"}, {ID: "w1", State: autoheal.Running, Node: "n2"}},
+			Incidents: []autoheal.Incident{{ID: "i", Kind: autoheal.NodeOffline, Subject: autoheal.NodeRef("n1"), Phase: autoheal.Recovered}},
+			Alerts:    []alertState{{Name: "b", Severity: "info"}, {Name: "a", Severity: "info"}},
+		}, []process{
+			{PID: 1, Role: roleShim, Workload: "w1"}, {PID: 2, Role: roleShim, Workload: "w2"},
+		}
 	}
 	want := endingOf(base())
 	for part, mutate := range map[string]func(*state, *[]process){

@@ -199,8 +199,11 @@ func endingOf(st *state, all []process) ending {
 func (e ending) differences(got ending) []string {
 	var out []string
 	for _, x := range []struct{ what, want, got string }{
-		{"workloads", e.workloads, got.workloads}, {"processes", e.processes, got.processes}, {"nodes", e.nodes, got.nodes},
-		{"incidents", e.incidents, got.incidents}, {"alerts", e.alerts, got.alerts},
+		{"workloads", e.workloads, got.workloads},
+		{"processes", e.processes, got.processes},
+		{"nodes", e.nodes, got.nodes},
+		{"incidents", e.incidents, got.incidents},
+		{"alerts", e.alerts, got.alerts},
 	} {
 		if x.want != x.got {
 			out = append(out, fmt.Sprintf("the %s differ: undisturbed %q, now %q", x.what, x.want, x.got))

@@ -13,7 +13,10 @@ import (
 func TestJanitorRefusesWhatIsNoDrills(t *testing.T) {
 	dir := t.TempDir()
 	for _, j := range []Janitor{
-		{}, {Dir: "/"}, {Dir: dir, Cgroup: "autoheal-drill-1"}, {Dir: "autoheal-drill-1", Cgroup: "autoheal-drill-1"},
+		{},
+		{Dir: "/"},
+		{Dir: dir, Cgroup: "autoheal-drill-1"},
+		{Dir: "autoheal-drill-1", Cgroup: "autoheal-drill-1"},
 		{Dir: filepath.Join(dir, "autoheal-drill-1"), Cgroup: "system.slice"},
 	} {
 		j.Clock, j.Proc = fixedClock{}, t.TempDir()

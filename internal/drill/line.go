@@ -3,6 +3,7 @@ package drill
 import (
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"autoheal.dev/autoheal/internal/clock"
@@ -53,13 +54,14 @@ func verdict(r Row) string {
 	case r.Passed:
 		return "ok      " + *r.Result
 	default:
-		text := "FAILED "
+		var text strings.Builder
+		text.WriteString("FAILED ")
 		for i, p := range r.Problems {
 			if i > 0 {
-				text += "; "
+				text.WriteString("; ")
 			}
-			text += p
+			text.WriteString(p)
 		}
-		return text
+		return text.String()
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 
 	"autoheal.dev/autoheal"
 )
@@ -62,15 +63,15 @@ func runOOM(ctx context.Context, s *Session) error {
 }
 
 func attemptsText(d workloadDetails) string {
-	text := ""
+	var text strings.Builder
 	for _, a := range d.Lineage {
-		text += fmt.Sprintf("[%d on %s with %d MiB: %s", a.Attempt, a.NodeID, a.MemoryMB, a.State)
+		text.WriteString(fmt.Sprintf("[%d on %s with %d MiB: %s", a.Attempt, a.NodeID, a.MemoryMB, a.State))
 		if a.Exit != nil {
-			text += fmt.Sprintf(" (%s, oom %q)", a.Exit.Reason, a.Exit.OOM)
+			text.WriteString(fmt.Sprintf(" (%s, oom %q)", a.Exit.Reason, a.Exit.OOM))
 		}
-		text += "] "
+		text.WriteString("] ")
 	}
-	return text + fmt.Sprintf("%d crashes counted", d.Restarts)
+	return text.String() + fmt.Sprintf("%d crashes counted", d.Restarts)
 }
 
 // oomGlobal makes a node run out of memory although nobody exceeds a limit of its own.

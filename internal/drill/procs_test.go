@@ -81,7 +81,8 @@ func TestFindsItsOwnProcessesOnly(t *testing.T) {
 
 func TestMainIsTheNewestAttemptsOldest(t *testing.T) {
 	all := []process{
-		{PID: 1, Role: roleShim}, {PID: 2, Role: roleShim},
+		{PID: 1, Role: roleShim},
+		{PID: 2, Role: roleShim},
 		{PID: 3, Parent: 1, Start: 5, Role: roleWorkload, Workload: "w", Attempt: 1},
 		{PID: 4, Parent: 2, Start: 9, Role: roleWorkload, Workload: "w", Attempt: 2},
 		{PID: 5, Parent: 2, Start: 8, Role: roleWorkload, Workload: "w", Attempt: 2},

@@ -19,7 +19,6 @@ type ending struct {
 	askedBy  string              // the detail that goes with it
 	before   cgroup.Stat         // counters at its start
 	after    cgroup.Stat
-	hostOOM  int64            // out-of-memory kills on the host since its start
 	kernel   autoheal.OOMKind // what the kernel log says; "" = nothing found
 	measured bool             // killed at its limit by the shim's own measuring
 	limitMB  int64

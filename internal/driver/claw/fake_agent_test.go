@@ -37,8 +37,7 @@ type fakeAgent struct {
 	seq      int64
 	at       map[int64]time.Time
 	notify   chan struct{}
-	gone     chan struct{} // closed when the connection breaks
-	pageSize int
+	gone     chan struct{}      // closed when the connection breaks
 	starts   map[attemptRef]int // how often an attempt really began
 	slow     time.Duration      // time from SIGTERM to the end
 }
