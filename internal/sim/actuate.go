@@ -36,7 +36,7 @@ func (f *fleet) act(a autoheal.Action, answer func(autoheal.Result)) {
 		answer(f.refused(a, err))
 		return
 	}
-	if verb, known := f.accepted[a.ID]; known && !f.w.sabotaged("actions-act-twice") {
+	if verb, known := f.accepted[a.ID]; known {
 		if verb != a.Verb {
 			answer(f.refused(a, problem(autoheal.ErrConflict, "the action ID was used for a %s", verb)))
 			return
@@ -59,7 +59,9 @@ func (f *fleet) act(a autoheal.Action, answer func(autoheal.Result)) {
 // took notes that an action was carried out.
 func (f *fleet) took(a autoheal.Action, proof autoheal.Proof) autoheal.Result {
 	f.accepted[a.ID] = a.Verb
-	f.w.watch.acted(a)
+	if a.Verb != autoheal.Stop { // a stop has acted when it went out
+		f.w.watch.acted(a)
+	}
 	f.kick()
 	return f.done(a, proof)
 }
@@ -232,10 +234,8 @@ func (f *fleet) giveUp(w *workload, p autoheal.ActionParams) *autoheal.Error {
 			if !w.AtMostOnce && f.w.drv.contacts[o.node].link != autoheal.LinkUp {
 				continue // the copy out of reach stays listed, and is settled when its node is back
 			}
-			if !f.w.sabotaged("no-proof-demanded") {
-				return problem(autoheal.ErrConflict, "attempt %d on %s is not known to have ended: a proof is needed", o.n, o.node)
-			}
-		} else if p.Proof == autoheal.ProofExitObserved && !f.w.sabotaged("no-proof-demanded") {
+			return problem(autoheal.ErrConflict, "attempt %d on %s is not known to have ended: a proof is needed", o.n, o.node)
+		} else if p.Proof == autoheal.ProofExitObserved {
 			return problem(autoheal.ErrConflict, "attempt %d on %s: its exit was not observed", o.n, o.node)
 		}
 		o.state, o.ended, o.stop, o.given = autoheal.Failed, f.w.wall(), nil, o.node != ""
@@ -269,6 +269,7 @@ func (f *fleet) stop(a autoheal.Action, answer func(autoheal.Result)) {
 		answer(f.refused(a, err))
 		return
 	}
+	f.w.watch.acted(a)
 	if a.Params.Final {
 		f.stopForGood(a, w)
 		answer(f.took(a, f.stopProof(a)))

@@ -58,7 +58,7 @@ func (m *machine) polled(p poll) {
 
 // staleEpoch refuses a healer of an older life, and remembers a newer one.
 func (m *machine) staleEpoch(epoch uint64) bool {
-	if epoch < m.epoch && !m.w.sabotaged("agents-ignore-epoch") {
+	if epoch < m.epoch {
 		return true
 	}
 	m.epoch = max(m.epoch, epoch)
@@ -186,7 +186,7 @@ type driver struct {
 	contacts  map[autoheal.NodeID]*contact
 	sink      func(autoheal.Event) // where events go; nil = nobody watches
 	live      bool                 // a listing was given, changes go out
-	strays    map[ref]bool
+	lostAt    time.Time            // when the way was last lost
 }
 
 func newDriver(w *world) *driver {
@@ -414,7 +414,7 @@ func (d *driver) lose() {
 	for _, m := range d.w.machines {
 		m.loud()
 	}
-	d.connected = false
+	d.connected, d.lostAt = false, d.w.q.now
 	for _, m := range d.w.machines {
 		c := d.contacts[m.id]
 		c.polls++

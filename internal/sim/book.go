@@ -19,7 +19,7 @@ type book struct {
 	vetoes    map[string]pauseNote
 	storm     autoheal.IncidentID
 	settled   map[autoheal.WorkloadID]int
-	paged     map[autoheal.IncidentID]int // alerts that it raised
+	paged     map[autoheal.IncidentID]int // pages for a missed objective
 	last      journal.Record
 	open      map[string]map[autoheal.ActionID]spent
 	window    map[string][]spent
@@ -56,6 +56,7 @@ type notedRec struct {
 	held  *journal.Held
 	at    time.Time
 	nexts []int
+	begun bool // a start of its new copies was sent
 }
 
 func newBook() *book {
@@ -98,6 +99,9 @@ func (b *book) fold(r journal.Record) {
 	case journal.Intent:
 		b.intents[p.Action.ID], b.epochs[p.Action.ID] = p, r.Epoch
 		delete(b.results, p.Action.ID)
+		if i != nil && i.recs[p.Workload] != nil && p.Action.Verb == autoheal.Start {
+			i.recs[p.Workload].begun = true
+		}
 	case journal.Result:
 		b.results[p.Action] = p.Outcome
 	case journal.MarkSet:
@@ -105,7 +109,9 @@ func (b *book) fold(r journal.Record) {
 	case journal.MarkCleared:
 		delete(b.marks, p.Ref.String())
 	case journal.AlertQueued:
-		b.paged[r.Incident]++
+		if p.Name == "objective-missed" {
+			b.paged[r.Incident]++
+		}
 	case journal.StormBegan:
 		b.storm = r.Incident
 	case journal.StormEnded:
@@ -159,8 +165,11 @@ func (b *book) step(i *noted, p journal.RecoveryStep, at time.Time) {
 		rec.proof = p.Proof
 	}
 	switch {
-	case p.To == autoheal.StepWaiting && len(p.Attempts) > 0:
-		rec.Attempts = p.Attempts
+	case p.To == autoheal.StepWaiting:
+		rec.begun = false
+		if len(p.Attempts) > 0 {
+			rec.Attempts = p.Attempts
+		}
 	case p.To == autoheal.StepStarting:
 		rec.nexts = p.Attempts
 	case p.To == autoheal.StepDone && p.End == autoheal.EndEscalated:

@@ -107,6 +107,8 @@ func syncedOnly() checker {
 		if !engines(a) || h != s.healer {
 			return
 		}
+		d := s.w.drv
+		s.check(c.name, d.connected || s.q.now.Sub(d.lostAt) < slack, "%s %s leaves though the driver is blind since %s", a.ID, a.Verb, s.q.now.Sub(d.lostAt))
 		s.check(c.name, s.unsynced.IsZero() || s.q.now.Sub(s.unsynced) < slack, "%s %s leaves though nothing is known since %s", a.ID, a.Verb, s.q.now.Sub(s.unsynced))
 	}
 	return c
@@ -127,7 +129,7 @@ func (s *sim) onSilence(r journal.Record) (*noted, *notedRec, bool) {
 		return i, nil, true
 	case autoheal.Start:
 		rec := i.recs[in.Workload]
-		if rec != nil && rec.try == 1 && rec.proof != autoheal.ProofExitObserved && !s.anyEnded(rec) {
+		if rec != nil && rec.try == 1 && rec.proof != autoheal.ProofExitObserved && !rec.begun && !s.anyEnded(rec) {
 			return i, rec, true
 		}
 	}

@@ -27,7 +27,7 @@ type healer struct {
 	wake    time.Time
 	busy    map[string]time.Time // until when a target's queue is taken
 	frozenQ []func()             // what was to leave while the process stood still
-	retry   int
+	told    bool                 // before it stood still it had been given a listing
 }
 
 // begin starts a life: the journal is folded, the cluster watched.
@@ -236,13 +236,17 @@ func (h *healer) tryAgain() {
 		if !h.alive || s.healer != h {
 			return
 		}
-		if s.store.full {
+		if s.store.full || h.frozen || h.stalled {
 			h.tryAgain()
 			return
 		}
 		s.store.recover()
 		s.q.after(time.Minute, func() {
 			if !h.alive || s.healer != h {
+				return
+			}
+			if h.frozen || h.stalled {
+				h.tryAgain()
 				return
 			}
 			h.blocked = false

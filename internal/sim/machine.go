@@ -135,6 +135,9 @@ func (m *machine) message(toNode, request bool, fn func()) {
 		}
 		if r.delay > 0 {
 			delay += time.Duration(m.rng.Int64N(int64(r.delay)))
+			if !request && m.rng.IntN(6) == 0 { // polls and answers may come very late
+				delay += 8 * r.delay
+			}
 		}
 	}
 	for n := range copies {

@@ -177,7 +177,7 @@ func (s *sim) freezeHealer(d time.Duration) {
 	if !h.alive || h.frozen || h.stalled {
 		return
 	}
-	h.frozen = true
+	h.frozen, h.told = true, s.w.drv.live
 	h.asked = s.q.now
 	s.w.drv.end(false)
 	s.later(d, func() { s.thawHealer(h) })
@@ -189,7 +189,7 @@ func (s *sim) thawHealer(h *healer) {
 	}
 	h.frozen = false
 	if s.healer == h {
-		s.w.drv.resume()
+		s.w.drv.resume(h.told)
 		s.wokeLate(h)
 	}
 	queue := h.frozenQ
@@ -202,8 +202,8 @@ func (s *sim) thawHealer(h *healer) {
 }
 
 // resume goes on after the process stood still: what it knew, it still believes.
-func (d *driver) resume() {
-	d.up, d.live = true, d.sink != nil
+func (d *driver) resume(told bool) {
+	d.up, d.live = true, told
 	for _, m := range d.w.machines {
 		d.schedulePoll(m, time.Duration(m.rng.Int64N(int64(d.w.pol.Node.ProbeInterval/2))))
 		d.watchSilence(m)

@@ -9,40 +9,39 @@ import (
 // Sabotage is one bug that can be planted in what surrounds the core: a checker has to catch it. Bugs in the core itself
 // are planted by source patches in the tests of this package.
 type Sabotage struct {
-	Name string
-	Says string
+	Name  string
+	Says  string
+	Kinds []string // faults that bring it to light; empty = any
+	Seed  uint64   // that brought it to light last: tried first
 }
 
 // Sabotages lists the bugs that Config.Sabotage plants.
 func Sabotages() []Sabotage {
 	return []Sabotage{
-		{"acts-before-journal", "actions leave before their intents are durable"},
-		{"lost-intent", "the journal loses intents"},
-		{"lost-alerts", "alerts go through a path that loses them"},
-		{"journal-drops-writes", "the journal acknowledges writes that it did not keep"},
-		{"goes-on-after-failed-append", "the core is not rebuilt after its records were refused"},
-		{"results-are-lost", "what an action did not do is never reported"},
-		{"alarm-is-deaf", "the loop sleeps through its wake-ups"},
-		{"stalls-go-unnoticed", "a loop that woke late counts the silences of that time"},
-		{"blindness-is-not-told", "the driver lost its way to the cluster and does not say so"},
-		{"no-synced", "a life of the driver never finishes its listing"},
-		{"registry-ignores-epoch", "the registry obeys a healer that was replaced"},
-		{"agents-ignore-epoch", "agents obey a healer that was replaced"},
-		{"generation-ignored", "actions are carried out on a later boot"},
-		{"actions-act-twice", "an action that is repeated acts again"},
-		{"start-acts-twice", "a start that is repeated begins the program again"},
-		{"stop-ends-the-newest", "a stop ends the current attempt whatever it names"},
-		{"uncordon-removes-all", "an uncordon of the healer removes everybody's marks"},
-		{"no-proof-demanded", "the registry gives up copies that nobody proved gone"},
-		{"gangs-start-in-part", "ranks of a gang are placed one by one"},
-		{"stale-starts-run", "a start that outlived its connection is obeyed"},
-		{"agent-restarts-by-itself", "after a boot the agent starts what ran before"},
-		{"no-self-stop", "shims ignore their deadline"},
-		{"self-stop-too-long", "shims stop after four times the configured length"},
-		{"lease-from-receipt", "the lease counts from the acknowledgement's arrival"},
-		{"deadline-from-poll", "the healer counts the last contact from before it was"},
-		{"refusal-does-not-renew", "a closed port does not renew the lease"},
-		{"silence-is-an-exit", "the driver reports what it cannot see as ended"},
+		{"acts-before-journal", "actions leave before their intents are durable", nil, 0},
+		{"lost-intent", "the journal loses intents", nil, 0},
+		{"lost-alerts", "alerts go through a path that loses them", nil, 0},
+		{"journal-drops-writes", "the journal acknowledges writes that it did not keep", nil, 0},
+		{"goes-on-after-failed-append", "the core is not rebuilt after its records were refused", nil, 0},
+		{"results-are-lost", "what an action did not do is never reported", nil, 14},
+		{"alarm-is-deaf", "the loop sleeps through its wake-ups", nil, 3},
+		{"stalls-go-unnoticed", "a loop that woke late counts the silences of that time", nil, 6},
+		{"blindness-is-not-told", "the driver lost its way to the cluster and does not say so", []string{"observer_blind", "cut", "node_crash"}, 0},
+		{"no-synced", "a life of the driver never finishes its listing", []string{"healer_crash", "crash", "cut"}, 0},
+		{"registry-ignores-epoch", "the registry obeys a healer that was replaced", nil, 8},
+		{"generation-ignored", "actions are carried out on a later boot", []string{"node_crash", "node_reboot", "actuator_late"}, 0},
+		{"start-acts-twice", "a start that is repeated begins the program again", nil, 4},
+		{"stop-ends-the-newest", "a stop ends the current attempt whatever it names", nil, 0},
+		{"uncordon-removes-all", "an uncordon of the healer removes everybody's marks", nil, 6},
+		{"gangs-start-in-part", "ranks of a gang are placed one by one", nil, 0},
+		{"stale-starts-run", "a start that outlived its connection is obeyed", []string{"rough_link", "cut", "crash", "flap"}, 0},
+		{"agent-restarts-by-itself", "after a boot the agent starts what ran before", nil, 0},
+		{"no-self-stop", "shims ignore their deadline", nil, 0},
+		{"self-stop-too-long", "shims stop after four times the configured length", nil, 0},
+		{"lease-from-receipt", "the lease counts from the acknowledgement's arrival", []string{"rough_link", "half_open_out", "cut", "half_open_in"}, 17},
+		{"deadline-from-poll", "the healer counts the last contact from before it was", []string{"rough_link", "half_open_out", "cut", "half_open_in"}, 0},
+		{"refusal-does-not-renew", "a closed port does not renew the lease", nil, 0},
+		{"silence-is-an-exit", "the driver reports what it cannot see as ended", nil, 0},
 	}
 }
 

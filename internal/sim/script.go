@@ -86,6 +86,9 @@ func script(seed uint64, cfg Config) []Fault {
 		focus = &t
 	}
 	total, kinds := 0, faultKinds()
+	if len(cfg.Kinds) > 0 {
+		kinds = slices.DeleteFunc(kinds, func(k faultKind) bool { return !slices.Contains(cfg.Kinds, k.name) })
+	}
 	for _, k := range kinds {
 		total += k.weight
 	}

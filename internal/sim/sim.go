@@ -19,11 +19,12 @@ type Config struct {
 	Days         float64 // of faults; default 0.25, then the cluster gets time to come to rest
 	FaultsPerDay float64 // default 240
 
-	Script   []Fault // instead of the drawn one
-	Sabotage string  // a planted bug, by name; see Sabotages
-	Record   bool    // keep the transcript
-	Exact    bool    // run FromSeed as it is, without steering
-	Lines    int     // of the transcript in a violation; default 60
+	Kinds    []string // only these faults are drawn; empty = all
+	Script   []Fault  // instead of the drawn one
+	Sabotage string   // a planted bug, by name; see Sabotages
+	Record   bool     // keep the transcript
+	Exact    bool     // run FromSeed as it is, without steering
+	Lines    int      // of the transcript in a violation; default 60
 }
 
 func (c Config) withDefaults() Config {

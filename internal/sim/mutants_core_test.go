@@ -1,0 +1,162 @@
+package sim
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// mutantEnv names the bug that a mutated test binary has in its core.
+const mutantEnv = "AUTOHEAL_SIM_MUTANT"
+
+// mutant is a bug in the core itself: a statement at the beginning of one of its functions. The name of the function is
+// all that it depends on, so that the core can be worked on without touching this table.
+type mutant struct {
+	name string
+	says string
+	fn   string // as it is declared, up to its parameters
+	code string
+	kind []string // faults that bring it to light; empty = any
+	seed uint64   // that caught it last: tried first
+}
+
+var mutants = []mutant{
+	{"skipped-fence", "a copy on a silent node counts as stopped at once", "func (c *Core) fenceProof(", "return autoheal.ProofSelfStop, true", nil, 8},
+	{"no-grace", "a node is offline as soon as it is silent", "func (c *Core) graceOver(", "return c.now.Add(-1)", nil, 0},
+	{"storm-ignored", "the observer gate always passes", "func gateObserver(", "return pass", nil, 0},
+	{"settle-ignored", "the settle gate always passes", "func gateSettle(", "return pass", []string{"rack_loss", "rack_power", "cut", "flap", "healer_crash"}, 10},
+	{"synced-ignored", "the synced gate always passes", "func gateSynced(", "return pass", []string{"observer_blind", "crash", "cut", "actuator_fails", "actuator_late"}, 0},
+	{"kill-switch-ignored", "the kill switch does nothing", "func gateKillSwitch(", "return pass", []string{"operator_pauses", "crash", "node_crash"}, 0},
+	{"veto-ignored", "a veto does nothing", "func gateVeto(", "return pass", []string{"operator_vetoes", "cut", "node_crash"}, 36},
+	{"maintenance-ignored", "a maintenance window does nothing", "func gateMaintenance(", "return pass", []string{"operator_maintains", "cut", "node_crash"}, 36},
+	{"budget-ignored", "the budget gate always passes", "func gateBudget(", "return pass", []string{"operator_drains", "agent_drains"}, 0},
+	{"stall-ignored", "a late wake-up voids nothing", "func (c *Core) stalled(", "return", []string{"healer_stall", "healer_freeze", "cut", "node_crash"}, 0},
+	{"no-account", "no post-mortem is written", "func (c *Core) writePostMortem(", "return", nil, 0},
+	{"nobody-is-told", "what is escalated is not said", "func (c *Core) notifyEnd(", "return", nil, 0},
+	{"never-paged", "a missed objective is not paged", "func (c *Core) stepPage(", "return", []string{"capacity_loss", "agent_hang"}, 0},
+	{"marks-stay", "a node is never returned to service", "func (c *Core) stepMark(", "return", nil, 0},
+	{"latching-storm", "a storm never ends", "func (c *Core) stepStorm(", "return", []string{"zone_loss", "observer_blind", "healer_freeze", "cut", "partition"}, 0},
+	{"old-copies-stay", "a copy that came back beside its replacement is not stopped", "func (c *Core) stepOld(", "return", nil, 0},
+	{"state-beside-the-journal", "the state is changed without a record", "func (c *Core) transient(", "c.d.Orderly = !c.d.Orderly", nil, 0},
+	{"nobody-is-woken", "what waits for a key is never looked at again", "func (c *Core) wake(", "return", nil, 73},
+	{"no-timers", "nothing is looked at again when its time has come", "func (c *Core) after(", "return", nil, 0},
+}
+
+// TestMutants builds this test once with all bugs in the core, each behind a switch, and runs it once for each: every bug
+// must be caught, and it is said by what.
+func TestMutants(t *testing.T) {
+	if os.Getenv(mutantEnv) != "" {
+		t.Skip("this is a mutant")
+	}
+	bin := buildMutants(t)
+	var mu sync.Mutex
+	var lines []string
+	t.Run("planted", func(t *testing.T) {
+		for _, m := range mutants {
+			t.Run(m.name, func(t *testing.T) {
+				t.Parallel()
+				cmd := exec.Command(bin, "-test.run=^TestAsMutant$", "-test.v")
+				cmd.Env = append(os.Environ(), mutantEnv+"="+m.name)
+				out, err := cmd.CombinedOutput()
+				line := regexp.MustCompile(`caught .*`).Find(out)
+				if err != nil || line == nil {
+					t.Fatalf("nobody notices that %s (%v)\n%s", m.says, err, out[:min(len(out), 2000)])
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				lines = append(lines, fmt.Sprintf("%-28s %s", m.name, line))
+			})
+		}
+	})
+	slices.Sort(lines)
+	for _, l := range lines {
+		t.Log(l[:min(len(l), 180)])
+	}
+}
+
+// TestAsMutant runs in the mutated binary.
+func TestAsMutant(t *testing.T) {
+	name := os.Getenv(mutantEnv)
+	i := slices.IndexFunc(mutants, func(m mutant) bool { return m.name == name })
+	if i < 0 {
+		t.Skip("not a mutant")
+	}
+	v, seeds := hunt(Config{Kinds: mutants[i].kind, FromSeed: mutants[i].seed}.withDefaults())
+	if v == nil {
+		t.Fatalf("survived %d seeds", seeds)
+	}
+	t.Logf("caught by %-16s after %3d seeds, by seed %d: %s", v.Checker, seeds, v.Seed, v.Detail)
+}
+
+// buildMutants compiles this package's tests over a copy of internal/heal in which every mutant's code stands behind a
+// switch.
+func buildMutants(t *testing.T) string {
+	dir := t.TempDir()
+	heal, err := filepath.Abs("../heal")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob(filepath.Join(heal, "*.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	sources := map[string][]byte{}
+	for _, f := range files {
+		if strings.HasSuffix(f, "_test.go") {
+			continue
+		}
+		if sources[f], err = os.ReadFile(f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, m := range mutants {
+		plant(t, sources, m)
+	}
+	sources[filepath.Join(heal, "zz_mutant.go")] = []byte("package heal\n\nimport \"os\"\n\nvar mutantName = os.Getenv(\"" + mutantEnv + "\")\n")
+	overlay := struct{ Replace map[string]string }{map[string]string{}}
+	for f, src := range sources {
+		copied := filepath.Join(dir, filepath.Base(f))
+		if err := os.WriteFile(copied, src, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		overlay.Replace[f] = copied
+	}
+	data, err := json.Marshal(overlay)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "overlay.json"), data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	bin := filepath.Join(dir, "mutants.test")
+	if out, err := exec.Command("go", "test", "-c", "-vet=off", "-overlay", filepath.Join(dir, "overlay.json"), "-o", bin, ".").CombinedOutput(); err != nil {
+		t.Fatalf("build the mutants: %v\n%s", err, out)
+	}
+	return bin
+}
+
+// plant puts a mutant's code at the beginning of its function.
+func plant(t *testing.T, sources map[string][]byte, m mutant) {
+	planted := 0
+	for f, src := range sources {
+		at := bytes.Index(src, []byte("\n"+m.fn))
+		if at < 0 {
+			continue
+		}
+		open := at + bytes.Index(src[at:], []byte("{\n")) + 2
+		code := fmt.Sprintf("\tif mutantName == %q {\n\t\t%s\n\t}\n", m.name, m.code)
+		sources[f] = slices.Concat(src[:open], []byte(code), src[open:])
+		planted++
+	}
+	if planted != 1 {
+		t.Fatalf("mutant %s: %q was found %d times in internal/heal: name the function that does this now", m.name, m.fn, planted)
+	}
+}
