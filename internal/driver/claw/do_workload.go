@@ -109,6 +109,9 @@ func (d *Driver) olderAttempts(w *workload, p autoheal.ActionParams) ([]*attempt
 			}
 			return nil, problem(autoheal.ErrConflict, "attempt %d on %s is not known to have ended: a proof is needed", o.ref.n, o.node)
 		}
+		if p.Proof == autoheal.ProofExitObserved { // it would have been observed here: this attempt was placed after the decision
+			return nil, problem(autoheal.ErrConflict, "attempt %d runs on %s: its exit was not observed", o.ref.n, o.node)
+		}
 		c := o.clone()
 		c.state, c.ended, c.stop, c.saved = autoheal.Failed, d.clock.Now(), nil, true
 		c.exit = &autoheal.Exit{Code: -1, Reason: autoheal.ExitSuperseded, Detail: "given up with the proof " + string(p.Proof)}

@@ -44,8 +44,13 @@ func TestRefusalAfterAnUnknownStart(t *testing.T) {
 		settle(time.Second)
 		f.gw.inject(&fault{command: nodeproto.CmdStart, late: 5 * time.Second})
 		f.gw.inject(&fault{command: nodeproto.CmdStart, refuse: &openclaw.NodeError{Code: openclaw.NodeCommandError, Message: "disk full"}})
+		f.gw.inject(&fault{command: nodeproto.CmdStop, drop: true})
 		id := f.submit(t, "c/1", job("train"))
-		settle(30 * time.Second)
+		settle(13 * time.Second) // the second start was refused, the first one arrives in two seconds
+		if w := f.last(t, id); w.State.Ended() {
+			t.Errorf("the attempt is %s (exit %+v) before it is known that it will not begin", w.State, w.Exit)
+		}
+		settle(time.Minute)
 		if live := f.agents["n1"].live(); len(live) > 0 {
 			t.Errorf("%v runs, and is taken for %s", live, f.last(t, id).State)
 		}
@@ -65,6 +70,27 @@ func TestBusyNodeIsAskedAgain(t *testing.T) {
 		}
 		id := f.submit(t, "c/1", job("train"))
 		settle(10 * time.Second)
+		f.mustRun(t, id, 1)
+	})
+}
+
+// TestExitObservedIsKnownHere: the driver itself observes exits. A start that claims one for an attempt which was placed
+// meanwhile would make a second copy.
+func TestExitObservedIsKnownHere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := openFleet(t, 2, 0)
+		settle(time.Second)
+		id := f.submit(t, "c/1", job("train"))
+		settle(time.Second)
+		f.mustRun(t, id, 1)
+		r := f.Do(t.Context(), autoheal.Action{
+			ID: "inc-000001/1", Epoch: f.opts.Epoch, Actor: autoheal.ActorEngine, Verb: autoheal.Start, Target: autoheal.WorkloadRef(id),
+			Params: autoheal.ActionParams{Attempt: 2, Proof: autoheal.ProofExitObserved},
+		})
+		if r.Outcome != autoheal.OutcomeNotSent || r.Err == nil || r.Err.Kind != autoheal.ErrConflict {
+			t.Errorf("a start beside a running copy: %s %v", r.Outcome, r.Err)
+		}
+		settle(time.Second)
 		f.mustRun(t, id, 1)
 	})
 }
