@@ -159,13 +159,13 @@ func outcomeText(a *action) string {
 func summary(i *incident) string {
 	n := map[autoheal.RecoveryEnd]int{}
 	for _, w := range i.Order {
-		n[i.Recoveries[w].End]++
+		n[i.Recoveries[w].End]++ // "" while it has not ended
 	}
 	var parts []string
 	for _, x := range []struct {
 		end  autoheal.RecoveryEnd
 		text string
-	}{{autoheal.EndRecovered, "recovered"}, {autoheal.EndLeftAlone, "left alone"}, {autoheal.EndCancelled, "cancelled"}, {autoheal.EndEscalated, "escalated"}} {
+	}{{autoheal.EndRecovered, "recovered"}, {autoheal.EndLeftAlone, "left alone"}, {autoheal.EndCancelled, "cancelled"}, {autoheal.EndEscalated, "escalated"}, {"", "under way"}} {
 		if n[x.end] > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", n[x.end], x.text))
 		}

@@ -184,20 +184,20 @@ func untilText(t time.Time) string {
 
 func (c *Core) unpause(cmd autoheal.Command, reply *autoheal.Reply) {
 	if c.d.Pauses[cmd.Scope] == nil {
-		refuse(reply, autoheal.ErrConflict, "%s is not paused", scopeText(cmd.Scope))
+		what := "the healer is not paused"
+		if cmd.Scope != "" {
+			what = "there is no maintenance of " + cmd.Scope
+		}
+		refuse(reply, autoheal.ErrConflict, "%s", what)
 		return
 	}
 	c.record("", journal.PauseCleared{Scope: cmd.Scope, By: cmd.Actor})
 	c.wake("person")
 	c.all = true
-	reply.Message = scopeText(cmd.Scope) + " goes on"
-}
-
-func scopeText(scope string) string {
-	if scope == "" {
-		return "the healer"
+	reply.Message = "the healer goes on"
+	if cmd.Scope != "" {
+		reply.Message = "maintenance of " + cmd.Scope + " has ended"
 	}
-	return scope
 }
 
 func (c *Core) veto(cmd autoheal.Command, reply *autoheal.Reply) {

@@ -83,7 +83,7 @@ func describeRecovery(r journal.Record) string {
 		if p.For == 0 {
 			return fmt.Sprintf("the two copies of %s never ran at once", p.Workload)
 		}
-		return fmt.Sprintf("two copies of %s ran at once for %s", p.Workload, p.For)
+		return fmt.Sprintf("two copies of %s ran at once for %s", p.Workload, p.For.Round(time.Millisecond))
 	case journal.RestartCounted:
 		return fmt.Sprintf("crash %d of %s", p.Count, p.Workload)
 	case journal.RestartReset:

@@ -1,6 +1,7 @@
 package heal
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -61,7 +62,11 @@ func postMortem(i *incident) string {
 	}
 	pf("\n## Next\n\n")
 	next := recommend(i)
-	if len(next) == 0 {
+	switch {
+	case len(next) > 0:
+	case i.Ended.IsZero():
+		next = []string{"It has not ended: watch it with autoheal incidents show " + string(i.ID) + " --watch"}
+	default:
 		next = []string{"Nothing to do."}
 	}
 	for _, r := range next {
@@ -108,16 +113,16 @@ func recoveryTable(b *strings.Builder, i *incident) {
 	b.WriteString("| workload | class | objective | end | proof | time to safe | time to running | from | to | why |\n|---|---|---|---|---|---|---|---|---|---|\n")
 	for _, rec := range all {
 		v := rec.view()
-		within := ""
+		end, within := cmp.Or(string(rec.End), "under way"), ""
 		if v.WithinObjective != nil && !*v.WithinObjective {
 			within = " (objective missed)"
 		}
-		fmt.Fprintf(b, "| %s | %s | %s | %s%s | %s | %s | %s | %s | %s | %s |\n", rec.Workload, rec.Class, rec.Objective, rec.End, within, rec.Proof,
+		fmt.Fprintf(b, "| %s | %s | %s | %s%s | %s | %s | %s | %s | %s | %s |\n", rec.Workload, rec.Class, rec.Objective, end, within, rec.Proof,
 			seconds(v.TimeToSafeSeconds), seconds(v.TimeToRunningSeconds), dash(rec.From), dash(rec.Node), strings.ReplaceAll(oneLine(rec.Reason), "|", `\|`))
 	}
 	for _, rec := range all {
 		if rec.Overlap != nil {
-			fmt.Fprintf(b, "\n%s: overlap of the old and the new copy %s.\n", rec.Workload, *rec.Overlap)
+			fmt.Fprintf(b, "\n%s: overlap of the old and the new copy %s.\n", rec.Workload, rec.Overlap.Round(time.Millisecond))
 		}
 		if rec.Proof == autoheal.ProofSelfStop {
 			fmt.Fprintf(b, "\n%s: the proof is a deadline that its shim enforces; a frozen kernel, a paused virtual machine or a stopped shim would not have obeyed it.\n", rec.Workload)

@@ -275,6 +275,10 @@ func (c *Core) why(r autoheal.Ref) (autoheal.Why, error) {
 	obj, grace := autoheal.Seconds(c.pol.Objective(w)), autoheal.Seconds(c.pol.Grace(w))
 	out.Target, out.Class, out.ClassRule, out.AtMostOnce = w.Ref(), w.Class, w.ClassRule, w.AtMostOnce
 	out.ObjectiveSeconds, out.GraceSeconds = &obj, &grace
+	if no := whyNot(w); no != "" {
+		out.Text = append(out.Text, no)
+		return out, nil
+	}
 	node := c.v.nodes[w.Node]
 	c.whyProof(w, node, &out)
 	c.whyPlace(w, &out)
@@ -287,6 +291,21 @@ func (c *Core) why(r autoheal.Ref) (autoheal.Why, error) {
 		out.Gates = c.askAll(&proposal{verb: autoheal.Start, target: autoheal.WorkloadRef(w.ID), node: node, step: policy.StepMigrate, k: key{}})
 	}
 	return out, nil
+}
+
+// whyNot says why nothing at all would be done for a workload, empty when something would.
+func whyNot(w *autoheal.Workload) string {
+	switch {
+	case w.Desired == autoheal.DesiredCancelled:
+		return "It was stopped for good: it is not started again."
+	case w.State == autoheal.Succeeded:
+		return "It has done its work and ended: there is nothing to heal."
+	case w.Paused != nil:
+		return fmt.Sprintf("It is paused by %s: no new attempt is started, whatever happens to it, until autoheal workloads resume %s.", w.Paused.By, w.ID)
+	case w.Options.Heal == autoheal.HealOff:
+		return "Its owner switched healing off for it: it is left alone."
+	}
+	return ""
 }
 
 func (c *Core) whyProof(w *autoheal.Workload, node *autoheal.Node, out *autoheal.Why) {
@@ -332,7 +351,7 @@ func (c *Core) whyNode(r autoheal.Ref, out autoheal.Why) (autoheal.Why, error) {
 	grace := autoheal.Seconds(c.pol.Node.OfflineGracePeriod)
 	out.Target, out.GraceSeconds = n.Ref(), &grace
 	ws := slices.DeleteFunc(c.v.WorkloadsOn(n.ID), func(w *autoheal.Workload) bool { return !detect.Wanted(w) })
-	out.Text = append(out.Text, fmt.Sprintf("If %s goes silent it is suspected at once, and after %s it is cordoned and its %d workloads are moved.", n.ID, c.pol.Node.OfflineGracePeriod, len(ws)))
+	out.Text = append(out.Text, fmt.Sprintf("If %s goes silent it is suspected at once, and after %s it is cordoned%s.", n.ID, c.pol.Node.OfflineGracePeriod, thenMoved(len(ws))))
 	var stuck []string
 	for _, w := range ws {
 		req := place.RequestOf(w)
@@ -347,6 +366,17 @@ func (c *Core) whyNode(r autoheal.Ref, out autoheal.Why) (autoheal.Why, error) {
 	}
 	out.Gates = c.askAll(&proposal{verb: autoheal.Cordon, target: n.Ref(), node: n, step: policy.StepCordon, budget: budgetContain, k: key{}})
 	return out, nil
+}
+
+// thenMoved says what becomes of the n workloads of a node that is cordoned.
+func thenMoved(n int) string {
+	switch n {
+	case 0:
+		return "; no workload that would be moved is on it"
+	case 1:
+		return " and its 1 workload is moved"
+	}
+	return fmt.Sprintf(" and its %d workloads are moved", n)
 }
 
 // plan says what the open incidents wait for and what would be done next.

@@ -1,0 +1,64 @@
+package heal
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"autoheal.dev/autoheal"
+	"autoheal.dev/autoheal/internal/journal"
+)
+
+// TestWhyNot: what is not wanted is not said to be started again.
+func TestWhyNot(t *testing.T) {
+	for name, tc := range map[string]struct {
+		w    autoheal.Workload
+		want string
+	}{
+		"runs":      {autoheal.Workload{State: autoheal.Running}, ""},
+		"crashed":   {autoheal.Workload{State: autoheal.Failed}, ""},
+		"succeeded": {autoheal.Workload{State: autoheal.Succeeded}, "ended: there is nothing to heal"},
+		"stopped":   {autoheal.Workload{State: autoheal.Running, Desired: autoheal.DesiredCancelled}, "stopped for good"},
+		"paused":    {autoheal.Workload{ID: "wl-7", State: autoheal.Running, Paused: &autoheal.Mark{By: "ann"}}, "paused by ann: no new attempt is started, whatever happens to it, until autoheal workloads resume wl-7"},
+		"off":       {autoheal.Workload{State: autoheal.Running, Options: autoheal.WorkloadOptions{Heal: autoheal.HealOff}}, "left alone"},
+	} {
+		if tc.w.Desired == "" {
+			tc.w.Desired = autoheal.DesiredRunning
+		}
+		got := whyNot(&tc.w)
+		if (got == "") != (tc.want == "") || !strings.Contains(got, tc.want) {
+			t.Errorf("%s: got %q, want %q", name, got, tc.want)
+		}
+	}
+}
+
+func TestThenMovedCounts(t *testing.T) {
+	for n, want := range []string{"no workload that would be moved", "its 1 workload is moved", "its 2 workloads are moved"} {
+		if got := thenMoved(n); !strings.Contains(got, want) {
+			t.Errorf("%d: got %q, want %q", n, got, want)
+		}
+	}
+}
+
+// TestPostMortemOfWhatIsUnderWay: read before the end, it neither says that nobody was affected nor that nothing is to do,
+// and no time in it is finer than a millisecond.
+func TestPostMortemOfWhatIsUnderWay(t *testing.T) {
+	overlap := 85*time.Second + 309472445*time.Nanosecond
+	i := &incident{
+		Kind: autoheal.CrashLoop, Subject: autoheal.WorkloadRef("wl-1"), ID: "inc-000002", Phase: autoheal.Recovering,
+		Order: []autoheal.WorkloadID{"wl-1"}, Recoveries: map[autoheal.WorkloadID]*recovery{
+			"wl-1": {RecoveryOpened: journal.RecoveryOpened{Workload: "wl-1", Members: []autoheal.WorkloadID{"wl-1"}, Attempts: []int{1}}, Step: autoheal.StepStopping, Overlap: &overlap},
+		},
+	}
+	got := postMortem(i)
+	for _, want := range []string{"Workloads: 1 under way.", "| under way |", "copy 1m25.309s.", "It has not ended: watch it with autoheal incidents show inc-000002 --watch"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("%q is missing in:\n%s", want, got)
+		}
+	}
+	for _, lie := range []string{"No workload was affected", "Nothing to do"} {
+		if strings.Contains(got, lie) {
+			t.Errorf("it says %q:\n%s", lie, got)
+		}
+	}
+}
