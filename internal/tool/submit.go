@@ -3,6 +3,7 @@ package tool
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -72,6 +73,9 @@ func workloadSubmit(ctx context.Context, env *Env, in WorkloadSubmitIn) (Workloa
 	}
 	wid, err := env.Workloads.Submit(ctx, id, s)
 	if err != nil {
+		if e, ok := errors.AsType[*autoheal.Error](err); ok && e.Op != "" { // the driver says what it could not do
+			return WorkloadSubmitOut{}, err
+		}
 		return WorkloadSubmitOut{}, fmt.Errorf("submit %s: %w", s.Name, err)
 	}
 	out := WorkloadSubmitOut{

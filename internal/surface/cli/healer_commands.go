@@ -31,17 +31,20 @@ func renderWhy(p *page, w autoheal.Why) {
 	for _, t := range w.Text {
 		p.line("%s", t)
 	}
-	once := ""
+	once, proof := "", "" // of a node they depend on each workload
 	if w.Target.Kind == autoheal.RefWorkload {
-		once = "may run twice"
-		if w.AtMostOnce {
+		once, proof = "may run twice", string(w.Proof)
+		switch {
+		case w.AtMostOnce:
 			once = "at most once"
+		case w.Proof == autoheal.ProofNone:
+			proof = "not needed"
 		}
 	}
 	p.gap()
 	p.fields(
 		"Target", w.Target.String(), "Class", classText(w), "Copies", once, "Objective", seconds(w.ObjectiveSeconds), "Grace", seconds(w.GraceSeconds),
-		"Proof", string(w.Proof), "Proven after", seconds(w.FenceSeconds), "Goes to", string(w.GoesTo), "Placement", w.Placement,
+		"Proof", proof, "Proven after", seconds(w.FenceSeconds), "Goes to", string(w.GoesTo), "Placement", w.Placement,
 	)
 	if len(w.Gates) > 0 {
 		p.head("What would hold it now")

@@ -86,6 +86,7 @@ func renderStatus(p *page, raw json.RawMessage) error {
 		"Workloads", fmt.Sprintf("%d running, %d pending, %d failed", v.Cluster.Workloads.Running, v.Cluster.Workloads.Pending, v.Cluster.Workloads.Failed),
 		"Healer", healerText(v.Healer),
 		"Vetoes", strings.Join(v.Healer.Vetoes, ", "),
+		"Maintenance", maintenanceText(p, v.Healer.Maintenance),
 	)
 	if len(v.Incidents.Incidents) > 0 {
 		p.gap()
@@ -124,6 +125,15 @@ func healerText(st autoheal.HealerStatus) string {
 		said = append(said, "acting")
 	}
 	return fmt.Sprintf("%s (version %s, epoch %d)", strings.Join(said, "; "), st.Version, st.Epoch)
+}
+
+// maintenanceText names the windows that keep the healer away now, and when each ends.
+func maintenanceText(p *page, windows []autoheal.Held) string {
+	var said []string
+	for _, w := range windows {
+		said = append(said, w.Detail+", ends "+p.until(w.Until))
+	}
+	return strings.Join(said, "; ")
 }
 
 func heldText(h autoheal.Held) string {

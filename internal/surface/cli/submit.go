@@ -86,7 +86,9 @@ func (s *session) submit(fl submitFlags, args []string) error {
 			return usagef("--env: expected NAME=VALUE or NAME")
 		}
 		if !given {
-			value = s.Env(name)
+			if value = s.Env(name); value == "" { // a secret that is missing would be found out by a crash, much later
+				return usagef("--env %s: it is not set in this environment (to pass an empty value: --env %s=)", name, name)
+			}
 		}
 		spec.Env = merged(spec.Env, map[string]string{name: value})
 	}

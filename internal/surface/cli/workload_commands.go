@@ -15,7 +15,7 @@ import (
 func (a *app) workloadShowCmd() *cobra.Command {
 	return &cobra.Command{
 		Use: "show WORKLOAD", Short: "Show one workload with its attempts",
-		Example: "  autoheal workloads show wl-7f3a\n  autoheal workloads show train-1 -o json",
+		Example: "  autoheal workloads show wl-000001\n  autoheal workloads show train-1 -o json",
 		Args:    cobra.ExactArgs(1),
 		RunE: a.run(func(s *session, args []string) error {
 			return show(s, "workload_get", tool.WorkloadIn{WorkloadID: args[0]}, renderWorkload)
@@ -145,7 +145,7 @@ func (a *app) workloadMarkCmd(use, short, verb, example string) *cobra.Command {
 func (a *app) stopCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "stop WORKLOAD", Short: "Stop a workload for good",
-		Example: "  autoheal stop train-1\n  autoheal stop wl-7f3a --grace 5\n  autoheal stop wl-7f3a --force",
+		Example: "  autoheal stop train-1\n  autoheal stop wl-000001 --grace 5\n  autoheal stop wl-000001 --force",
 		Args:    cobra.ExactArgs(1),
 	}
 	grace := cmd.Flags().Int64("grace", 30, "seconds between SIGTERM and SIGKILL")
