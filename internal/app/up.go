@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -172,8 +173,12 @@ func (u *up) openGateway(ctx context.Context) error {
 	}
 	addrFile := filepath.Join(u.opt.Data, "gateway.addr")
 	listen := "127.0.0.1:0"
-	if b, err := os.ReadFile(addrFile); err == nil {
-		listen = strings.TrimSpace(string(b))
+	known, err := os.ReadFile(addrFile)
+	switch {
+	case err == nil && len(strings.TrimSpace(string(known))) > 0:
+		listen = strings.TrimSpace(string(known))
+	case u.anyAgent():
+		return fmt.Errorf("start gateway: agents of this directory run and %s does not say where they dial: stop them first", addrFile)
 	}
 	open := func(listen string) error {
 		u.gateway = gateway.New(gateway.Options{
@@ -191,10 +196,23 @@ func (u *up) openGateway(ctx context.Context) error {
 		}
 	}
 	u.stops.add("gateway", 5*time.Second, u.gateway.Stop)
+	if listen == u.gateway.Addr() {
+		return nil // written down already
+	}
 	return os.WriteFile(addrFile, []byte(u.gateway.Addr()+"\n"), 0o600)
 }
 
-func (u *up) anyAgent() bool { return (&agents{data: u.opt.Data}).anyRunning(u.names) }
+// anyAgent reports whether an agent of an earlier life runs, also one of a node that this life does not have. Dialling an
+// address where nobody listens any more, it would keep its workloads alive for ever, while the healer counts them as
+// stopped by their own nodes.
+func (u *up) anyAgent() bool {
+	entries, err := os.ReadDir(filepath.Join(u.opt.Data, "agents"))
+	if err != nil {
+		return !errors.Is(err, fs.ErrNotExist) // what cannot be read may hold one
+	}
+	a := &agents{data: u.opt.Data}
+	return slices.ContainsFunc(entries, func(e os.DirEntry) bool { return e.IsDir() && a.running(e.Name()) })
+}
 
 func (u *up) openDriver(ctx context.Context) error {
 	pol := u.loaded.Policy
