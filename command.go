@@ -84,6 +84,16 @@ type HealerStatus struct {
 	Vetoes      []string   `json:"vetoes"`
 	Maintenance []Held     `json:"maintenance"`
 	Approvals   []Approval `json:"approvals"`
+	Stuck       []Stuck    `json:"stuck"` // what the healer gave up on and a person has to go on with
+}
+
+// Stuck is a workload that does not run and that the healer has left to a person.
+type Stuck struct {
+	Workload WorkloadID `json:"workload"`
+	Name     string     `json:"name"`
+	Incident IncidentID `json:"incident"`
+	Why      string     `json:"why"`  // may quote logs
+	Next     string     `json:"next"` // what to type
 }
 
 // Approval is a request to a person, bound to one action on one target.

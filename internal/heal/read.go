@@ -253,6 +253,7 @@ func (c *Core) status() autoheal.HealerStatus {
 	if st := c.d.Storm; st != nil && !st.Released {
 		s.Observer = &autoheal.Held{Reason: autoheal.ReasonObserverSuspect, Detail: fmt.Sprintf("%d of %d nodes went silent (%s)", st.Silent, st.Of, st.Incident), Since: st.Since, On: "person"}
 	}
+	s.Stuck = c.stuck()
 	for _, id := range slices.Sorted(maps.Keys(c.d.Approvals)) {
 		a := c.d.Approvals[id]
 		s.Approvals = append(s.Approvals, autoheal.Approval{
@@ -260,6 +261,26 @@ func (c *Core) status() autoheal.HealerStatus {
 		})
 	}
 	return s
+}
+
+// stuck names what the healer gave up on, for as long as it stays that way.
+func (c *Core) stuck() []autoheal.Stuck {
+	out := []autoheal.Stuck{}
+	for _, id := range slices.Sorted(maps.Keys(c.d.Settled)) {
+		w := c.v.cur[id]
+		if w == nil || w.State != autoheal.Failed || w.Attempt > c.d.Settled[id] || w.Desired == autoheal.DesiredCancelled || w.Desired == autoheal.DesiredStopped {
+			continue
+		}
+		s := autoheal.Stuck{Workload: id, Name: w.Name, Next: "autoheal logs " + string(id) + ", then autoheal workloads resume " + string(id)}
+		if at, ok := c.ix.lastOf[id]; ok {
+			s.Incident = at.inc
+			if i := c.d.Incidents[at.inc]; i != nil && i.Recoveries[at.lead] != nil {
+				s.Why = i.Recoveries[at.lead].Reason
+			}
+		}
+		out = append(out, s)
+	}
+	return out
 }
 
 // why says what would happen if the target died now.

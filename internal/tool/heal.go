@@ -93,6 +93,9 @@ func healRun(ctx context.Context, env *Env, in HealRunIn) (HealRunOut, error) {
 		return HealRunOut{}, err
 	}
 	run.count()
+	if err := run.stuck(ctx); err != nil {
+		return HealRunOut{}, err
+	}
 	if err := run.alert(ctx, in.AlwaysAlert); err != nil {
 		return HealRunOut{}, err
 	}
@@ -132,6 +135,7 @@ type healing struct {
 	out       HealRunOut
 	ids       []autoheal.IncidentID
 	incidents []autoheal.Incident
+	given     []autoheal.Stuck // up, before this run or in it
 }
 
 func (h *healing) step(n int, call, result string) {

@@ -130,6 +130,17 @@ func lowerFirst(s string) string {
 	return strings.ToLower(s[:1]) + s[1:]
 }
 
+// stuck takes in what the healer gave up on before this run: it is not forgotten because its incident has ended.
+func (h *healing) stuck(ctx context.Context) error {
+	st, err := h.env.Healer.Status(ctx)
+	if err != nil {
+		return err
+	}
+	h.given = st.Stuck
+	h.out.NeedsPerson = h.out.NeedsPerson || len(st.Stuck) > 0
+	return nil
+}
+
 // recommendations joins the nodes whose hardware is to be looked at into one sentence and adds what the incidents say.
 func (h *healing) recommendations() []string {
 	var nodes, out []string
@@ -142,6 +153,9 @@ func (h *healing) recommendations() []string {
 		for _, r := range inc.Recommendations {
 			addOnce(&out, r)
 		}
+	}
+	for _, s := range h.given {
+		addOnce(&out, fmt.Sprintf("%s (%s) waits for a person: %s", s.Name, s.Workload, s.Next))
 	}
 	if len(nodes) > 0 {
 		slices.Sort(nodes)

@@ -188,7 +188,7 @@ const labelRuntime = autoheal.LabelPrefix + "runtime"
 // viewLocked is the node as the port shows it.
 func (d *Driver) viewLocked(n *node) *autoheal.Node {
 	v := &autoheal.Node{
-		ID: n.id, BootID: n.bootID, Source: "agent", Link: n.link, LinkSince: n.linkSince, LastSeen: n.lastSeen,
+		ID: n.id, BootID: n.bootID, Source: "agent", Link: n.link, LinkSince: n.linkSince, LastSeen: d.countFromLocked(n),
 		Ready:       n.link == autoheal.LinkUp && n.status != nil && n.listed,
 		Schedulable: len(n.marks) == 0 && n.drain == nil,
 		Marks:       slices.Clone(n.marks), Draining: n.drain != nil,
@@ -226,6 +226,15 @@ func (d *Driver) viewLocked(n *node) *autoheal.Node {
 		}
 	}
 	return v
+}
+
+// countFromLocked is when a node counts as last seen: its last answer. Where an earlier life gave longer leases than this
+// one, those run on, so that what waits for them to pass has to count from later.
+func (d *Driver) countFromLocked(n *node) time.Time {
+	if at := d.startedAt.Add(d.longest - d.opts.SelfStop); d.longest > d.opts.SelfStop && at.After(n.lastSeen) {
+		return at
+	}
+	return n.lastSeen
 }
 
 // speaksPoll reports whether the agent is one of ours. Before the gateway told, it is taken for one.
@@ -359,7 +368,11 @@ func (d *Driver) parentViewLocked(w *workload) *autoheal.Workload {
 // touchLocked tells the index, the watcher and waiters about an attempt's new state, and keeps the sets that depend on it.
 func (d *Driver) touchLocked(w *workload, a *attempt, at time.Time, source string) {
 	d.trackLocked(w, a)
-	d.emitWorkloadLocked(d.workloadViewLocked(w, a), at, source)
+	if w.isParent() && a.state.Ended() { // its replicas have taken its place: that its own copy was stopped is no failure
+		d.emitWorkloadLocked(d.parentViewLocked(w), at, source)
+	} else {
+		d.emitWorkloadLocked(d.workloadViewLocked(w, a), at, source)
+	}
 	if p := d.workloads[w.parent]; p != nil {
 		d.emitWorkloadLocked(d.parentViewLocked(p), at, source)
 	}

@@ -35,6 +35,7 @@ var checks = []struct {
 	{"StopForGood", checkStopFinal},
 	{"PauseKillsNothing", checkPause},
 	{"ScaleMakesChildren", checkScale},
+	{"ScaleOfASingleIsNoFailure", checkScaleSingle},
 	{"GangsStartWhole", checkGang},
 	{"DrainMovesAndWaits", checkDrain},
 	{"SilenceIsSeen", checkSilence},

@@ -186,6 +186,25 @@ func checkPause(b *bench) {
 	b.await("it runs", func(o *observer) bool { return o.in(id, 2, autoheal.Running) })
 }
 
+// checkScaleSingle: scaling a service that runs as one process stops that process; nobody may take this for a failure.
+func checkScaleSingle(b *bench) {
+	b.need("scale", slices.Contains(b.Cluster.Capabilities().Verbs, autoheal.Scale))
+	id := b.submit(b.Service("single"))
+	b.mustDo(autoheal.Action{Verb: autoheal.Scale, Target: autoheal.WorkloadRef(id), Actor: "ann", Params: autoheal.ActionParams{Replicas: 2}})
+	b.await("two replicas", func(o *observer) bool {
+		n := 0
+		for _, w := range o.works {
+			if w.Parent == id && w.State == autoheal.Running {
+				n++
+			}
+		}
+		return n == 2
+	})
+	b.quietly("the service is never told as failed", 10*time.Second, func(o *observer) bool { return o.current(id).State != autoheal.Failed })
+	b.mustDo(autoheal.Action{Verb: autoheal.Scale, Target: autoheal.WorkloadRef(id), Actor: "ann", Params: autoheal.ActionParams{Replicas: 0}})
+	b.quietly("nor when it is scaled to nothing", 10*time.Second, func(o *observer) bool { return o.current(id).State != autoheal.Failed })
+}
+
 func checkScale(b *bench) {
 	b.need("scale", slices.Contains(b.Cluster.Capabilities().Verbs, autoheal.Scale))
 	id := b.submitOnly(with(b.Service("web"), autoheal.LabelReplicas, "2", autoheal.LabelMinReplicas, "1"))

@@ -96,7 +96,19 @@ func renderStatus(p *page, raw json.RawMessage) error {
 		p.gap()
 		renderApprovals(p, v.Healer.Approvals)
 	}
+	if len(v.Healer.Stuck) > 0 {
+		p.gap()
+		renderStuck(p, v.Healer.Stuck)
+	}
 	return nil
+}
+
+func renderStuck(p *page, stuck []autoheal.Stuck) {
+	var rows [][]string
+	for _, s := range stuck {
+		rows = append(rows, []string{s.Name + " (" + string(s.Workload) + ")", string(s.Incident), s.Why, s.Next})
+	}
+	p.table("", []string{"WAITS FOR A PERSON", "INCIDENT", "WHY", "NEXT"}, rows)
 }
 
 func gpuText(g tool.GPUCounts) string {
@@ -163,6 +175,10 @@ func statusNeedsPerson(raw json.RawMessage) error {
 		if a.State == "asked" {
 			return &NeedsPersonError{Text: "approval " + a.ID + " is asked for"}
 		}
+	}
+	if len(v.Healer.Stuck) > 0 {
+		s := v.Healer.Stuck[0]
+		return &NeedsPersonError{Text: s.Name + " was given up: see autoheal incidents show " + string(s.Incident)}
 	}
 	holds := []*autoheal.Held{v.Healer.Blocked, v.Healer.Observer}
 	for _, i := range v.Incidents.Incidents {
