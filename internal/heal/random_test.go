@@ -31,6 +31,9 @@ func TestRandomWorlds(t *testing.T) {
 	if testing.Short() {
 		worlds = 30
 	}
+	if underRace {
+		worlds = 10
+	}
 	first := uint64(1)
 	var all bool
 	if s := os.Getenv("HEAL_SEED"); s != "" {

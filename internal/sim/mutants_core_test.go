@@ -56,6 +56,9 @@ func TestMutants(t *testing.T) {
 	if os.Getenv(mutantEnv) != "" {
 		t.Skip("this is a mutant")
 	}
+	if underRace {
+		t.Skip("mutants are run without the race detector: they are other programs")
+	}
 	bin := buildMutants(t)
 	var mu sync.Mutex
 	var lines []string
