@@ -84,10 +84,11 @@ type Driver struct {
 	runCtx    context.Context // ends with Stop
 	stop      context.CancelFunc
 	startedAt time.Time
-	epoch     uint64 // highest seen
-	counter   uint64 // of workload IDs
-	resumed   bool   // the life before ended by an orderly shutdown
-	closing   bool   // an orderly shutdown is under way: nothing new is placed
+	longest   time.Duration // lease that a node may hold from a life before
+	epoch     uint64        // highest seen
+	counter   uint64        // of workload IDs
+	resumed   bool          // the life before ended by an orderly shutdown
+	closing   bool          // an orderly shutdown is under way: nothing new is placed
 
 	nodes       map[autoheal.NodeID]*node
 	byDevice    map[string]*node

@@ -94,3 +94,35 @@ func TestExitObservedIsKnownHere(t *testing.T) {
 		f.mustRun(t, id, 1)
 	})
 }
+
+// TestLeasesOfALongerLife: the configuration got a shorter lease and the healer was started anew, while a node was cut
+// off. What that node holds from before runs on.
+func TestLeasesOfALongerLife(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := openFleet(t, 1, 0)
+		settle(time.Second)
+		f.mustRun(t, func() autoheal.WorkloadID { id := f.submit(t, "c/1", job("train")); settle(time.Second); return id }(), 1)
+		a := f.agents["n1"]
+		f.gw.isolate(a, true)
+		if err := f.Driver.Stop(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		const shorter = 20 * time.Second
+		for epoch := range uint64(2) { // also the life after
+			f.Driver = New(Options{Operator: f.gw, DB: f.db, Epoch: 8 + epoch, SelfStop: shorter, Classify: classify})
+			if err := f.Driver.Start(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			settle(time.Second)
+			a.mu.Lock()
+			deadline := a.deadline
+			a.mu.Unlock()
+			if n := f.node("n1"); n.LastSeen.Add(shorter).Before(deadline) {
+				t.Errorf("leases of %s count from %v; the node's lasts until %v", shorter, n.LastSeen, deadline)
+			}
+			if err := f.Driver.Stop(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}

@@ -132,6 +132,7 @@ const (
 	metaEpoch   = "epoch"
 	metaOrderly = "orderly"
 	metaBoot    = "boot"
+	metaLease   = "lease" // the longest that a node may hold, of any life since the last orderly end
 )
 
 // loadLocked reads the whole registry.
@@ -158,7 +159,8 @@ func (d *Driver) loadLocked(ctx context.Context) error {
 			d.trackLocked(w, a)
 		}
 	}
-	rows := []row{putMeta(metaOrderly, ""), putMeta(metaBoot, d.opts.BootID)}
+	d.longest = max(d.longest, d.opts.SelfStop)
+	rows := []row{putMeta(metaOrderly, ""), putMeta(metaBoot, d.opts.BootID), putMeta(metaLease, d.longest.String())}
 	if d.opts.Epoch >= d.epoch {
 		d.epoch = d.opts.Epoch
 		rows = append(rows, putMeta(metaEpoch, strconv.FormatUint(d.epoch, 10)))
@@ -193,6 +195,8 @@ func (d *Driver) scanMeta(rows *sql.Rows) error {
 		d.epoch = max(d.epoch, n)
 	case metaOrderly:
 		d.resumed = value != ""
+	case metaLease:
+		d.longest, _ = time.ParseDuration(value) // written by us
 	}
 	return nil
 }

@@ -38,7 +38,12 @@ func (d *Driver) Shutdown(ctx context.Context, grace time.Duration) error {
 		d.touchLocked(d.workloads[c.ref.id], c, now, "registry")
 	}
 	d.mu.Unlock()
-	return d.waitEnded(ctx)
+	if err := d.waitEnded(ctx); err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.saveLocked(ctx, putMeta(metaLease, d.opts.SelfStop.String())) // nothing is left that holds one
 }
 
 func (d *Driver) waitEnded(ctx context.Context) error {
