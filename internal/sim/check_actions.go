@@ -181,13 +181,18 @@ func settles() checker {
 		silent[e.Node.ID] = e.Node.Link == autoheal.LinkSilent
 	}
 	c.durable = func(s *sim, r journal.Record, _ []journal.Record) {
+		if r.Type == journal.TypeEngineStarted { // a new life sees every silence for the first time
+			clear(silent)
+			clear(last)
+			clear(first)
+		}
 		i, _, ok := s.onSilence(r)
 		if !ok {
 			return
 		}
 		for _, d := range s.w.byID[autoheal.NodeID(i.subject.ID)].domains {
 			since := s.q.now.Sub(last[d])
-			s.check(c.name, since >= s.pol.Node.Settle-5*time.Millisecond || s.q.now.Sub(first[d]) >= 5*s.pol.Node.Settle-5*time.Millisecond,
+			s.check(c.name, since >= s.pol.Node.Settle-100*time.Millisecond || s.q.now.Sub(first[d]) >= 5*s.pol.Node.Settle-5*time.Millisecond,
 				"%s acts %s after another silence in %s", i.id, since, d)
 		}
 	}

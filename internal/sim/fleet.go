@@ -156,6 +156,9 @@ func (f *fleet) nodeView(m *machine) *autoheal.Node {
 		Allocatable: autoheal.Resources{CPUMilli: m.cpu, MemoryMB: m.memory, GPUs: len(m.gpus)},
 		Caps:        verbs(), SelfStop: f.w.selfStop() > 0, Platform: "sim", Draining: f.drains[m.id] != nil,
 	}
+	if f.w.sabotaged("last-contact-too-early") {
+		n.LastSeen = n.LastSeen.Add(-100 * time.Second)
+	}
 	n.Schedulable = len(n.Marks) == 0
 	n.GPUs = slices.Clone(m.gpus)
 	for i := range n.GPUs {

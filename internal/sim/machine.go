@@ -210,7 +210,7 @@ func (m *machine) loud() {
 	c.polls++
 	id := c.polls
 	c.polling = true
-	m.held = &poll{id: id, life: m.life, ack: c.ack, epoch: m.w.fleet.epoch}
+	m.held = &poll{id: id, life: m.life, ack: c.ack, epoch: m.w.fleet.epoch, sent: last}
 	m.w.q.at(last.Add(p), func() { m.heartbeat(id) })
 	m.w.q.at(last.Add(p+m.w.pol.Node.ProbeTimeout), func() { m.w.drv.pollTimeout(m, id) })
 	m.arm()

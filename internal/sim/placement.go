@@ -54,7 +54,7 @@ func (f *fleet) sendStart(m *machine, w *workload, a *attempt) {
 	}
 	a.sentAt = f.w.q.now
 	epoch := f.epoch
-	m.message(true, !f.w.sabotaged("stale-starts-run"), func() {
+	m.message(true, true, func() {
 		if m.start(epoch, w, a.n) && !f.w.lose(m.id, autoheal.Start, loseAnswer) {
 			m.message(false, true, func() {
 				if !a.accepted {
