@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"autoheal.dev/autoheal"
+	"autoheal.dev/autoheal/internal/heal"
 	"autoheal.dev/autoheal/internal/journal"
 )
 
@@ -165,7 +166,14 @@ func stormHolds() checker {
 func settles() checker {
 	c := checker{name: "settles", says: "Nothing is done for a silence within 2 s of another new silence in the same domain (behaviour D0)."}
 	silent, last, first := map[autoheal.NodeID]bool{}, map[autoheal.Domain]time.Time{}, map[autoheal.Domain]time.Time{}
-	c.saw = func(s *sim, _ *healer, e autoheal.Event) {
+	var core *heal.Core
+	c.saw = func(s *sim, h *healer, e autoheal.Event) {
+		if h.core != core { // a core that was built anew sees every silence for the first time
+			core = h.core
+			clear(silent)
+			clear(last)
+			clear(first)
+		}
 		if e.Kind != autoheal.EventNode {
 			return
 		}
@@ -181,11 +189,6 @@ func settles() checker {
 		silent[e.Node.ID] = e.Node.Link == autoheal.LinkSilent
 	}
 	c.durable = func(s *sim, r journal.Record, _ []journal.Record) {
-		if r.Type == journal.TypeEngineStarted { // a new life sees every silence for the first time
-			clear(silent)
-			clear(last)
-			clear(first)
-		}
 		i, _, ok := s.onSilence(r)
 		if !ok {
 			return

@@ -30,18 +30,10 @@ func seedsFromEnv(t *testing.T, n int) Config {
 	return cfg
 }
 
-// unexplained are seeds that break an invariant and are not understood yet, with its name: they are shown, and fail nothing
-// else. It is to be empty.
-var unexplained = map[uint64]string{114349209288797: "settles"}
-
 // TestSeeds runs many small worlds; a broken invariant prints everything that is needed to look into it.
 func TestSeeds(t *testing.T) {
 	rep := Run(context.Background(), seedsFromEnv(t, 200), nil)
 	for _, v := range rep.Violations {
-		if why, ok := unexplained[v.Seed]; ok && v.Checker == why {
-			t.Log("not explained yet: " + render(v))
-			continue
-		}
 		t.Error(render(v))
 	}
 	t.Logf("%d seeds, %d faults, %d checks, %d of %d triples, exceptions %v, %d steps, %d events",
@@ -70,6 +62,7 @@ var onceFailed = []struct {
 	{85761906967582, "an older listing overtook a start, and a copy that ran counted as ended (registry)"},
 	{125344325566534, "ranks of two generations were placed together (registry)"},
 	{285873023221930, "a stop of a replaced healer counted when its answer came (simulator)"},
+	{114349209288797, "a silence that was seen again after a blind time counted as a new one (checker)"},
 	{38, "a healer that stood still while its journal was full was never given a listing (simulator)"},
 	{0, "a start of unknown outcome was sent again to a node that answered (judged: what was begun goes on)"},
 }
