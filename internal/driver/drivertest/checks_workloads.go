@@ -263,7 +263,12 @@ func checkGang(b *bench) {
 	for r := range size - 1 {
 		ids = append(ids, b.submitOnly(member("team", r, b.GPUs)))
 	}
-	b.await("a reason for waiting", func(o *observer) bool { w := o.current(ids[0]); return w != nil && strings.Contains(w.Detail, "gang") })
+	b.await("a reason for waiting", func(o *observer) bool { // of each, so that all are known below
+		return !slices.ContainsFunc(ids, func(id autoheal.WorkloadID) bool {
+			w := o.current(id)
+			return w == nil || !strings.Contains(w.Detail, "gang")
+		})
+	})
 	b.quietly("no member starts before the gang is whole", 10*time.Second, func(o *observer) bool {
 		return !slices.ContainsFunc(ids, func(id autoheal.WorkloadID) bool { return o.current(id).State != autoheal.Pending })
 	})
