@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"slices"
 	"time"
 
 	"autoheal.dev/autoheal"
@@ -219,10 +220,8 @@ func (b *book) recoveryOf(id autoheal.WorkloadID) (*noted, *notedRec) {
 			if rec.step == autoheal.StepDone {
 				continue
 			}
-			for _, m := range rec.Members {
-				if m == id {
-					return i, rec
-				}
+			if slices.Contains(rec.Members, id) {
+				return i, rec
 			}
 		}
 	}

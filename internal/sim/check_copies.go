@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"strings"
 	"time"
 
 	"autoheal.dev/autoheal"
@@ -22,11 +23,11 @@ func oneCopy() checker {
 }
 
 func where(ps []place) string {
-	out := ""
+	var out strings.Builder
 	for _, p := range ps {
-		out += " " + p.p.ref.String() + " on " + string(p.m.id)
+		out.WriteString(" " + p.p.ref.String() + " on " + string(p.m.id))
 	}
-	return out
+	return out.String()
 }
 
 func proofHolds() checker {

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"strings"
 	"time"
 
 	"autoheal.dev/autoheal"
@@ -181,11 +182,11 @@ func comesToRest() checker {
 			for _, h := range i.holds() {
 				waits = waits || h.Reason == autoheal.ReasonNoCapacity || h.Reason == autoheal.ReasonApprovalNeeded
 			}
-			why := ""
+			var why strings.Builder
 			for _, h := range i.holds() {
-				why += " " + string(h.Reason)
+				why.WriteString(" " + string(h.Reason))
 			}
-			s.check(c.name, waits, "%s (%s of %s) is still %s, held:%s", id, i.kind, i.subject, i.phase, why)
+			s.check(c.name, waits, "%s (%s of %s) is still %s, held:%s", id, i.kind, i.subject, i.phase, why.String())
 		}
 	}
 	return c

@@ -116,8 +116,6 @@ func (m *machine) nominal() bool {
 	return m.cut == 0 && m.deafIn == 0 && m.deafOut == 0 && len(m.rough) == 0
 }
 
-func (m *machine) bootID() string { return bootName(m.id, m.boot) }
-
 // message carries fn over the network. Requests die with their connection; other messages may survive a cut.
 func (m *machine) message(toNode, request bool, fn func()) {
 	conn := m.conn

@@ -60,8 +60,8 @@ func (s *sim) signals(m *machine, n int) {
 }
 
 // running returns the place where the newest attempt of a workload really runs.
-func (x *workload) running() (place, bool) {
-	for _, p := range slices.Backward(x.places) {
+func (w *workload) running() (place, bool) {
+	for _, p := range slices.Backward(w.places) {
 		if p.p.state == autoheal.Running && p.m.procs[p.p.ref] == p.p && p.m.on && !p.m.frozen {
 			return p, true
 		}

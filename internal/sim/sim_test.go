@@ -6,6 +6,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 )
 
@@ -41,14 +42,15 @@ func TestSeeds(t *testing.T) {
 }
 
 func render(v Violation) string {
-	out := fmt.Sprintf("seed %d breaks %s at step %d: %s\n", v.Seed, v.Checker, v.Step, v.Detail)
+	var out strings.Builder
+	out.WriteString(fmt.Sprintf("seed %d breaks %s at step %d: %s\n", v.Seed, v.Checker, v.Step, v.Detail))
 	for _, l := range v.Script {
-		out += "  " + l + "\n"
+		out.WriteString("  " + l + "\n")
 	}
 	for _, l := range v.Transcript {
-		out += "    " + l + "\n"
+		out.WriteString("    " + l + "\n")
 	}
-	return out
+	return out.String()
 }
 
 // onceFailed are seeds that broke an invariant, with what was wrong. They stay.
