@@ -76,7 +76,7 @@ func TestWhatWasDecidedGoesOn(t *testing.T) {
 				hit := false
 				synctest.Test(t, func(t *testing.T) { hit = loseJournalAt(t, at, fail) })
 				if !hit {
-					if at < 8 {
+					if at < 5 { // how many there are depends on what the loop finds waiting; a recovery takes at least four
 						t.Errorf("only %d commits were failed", at-1)
 					}
 					return
