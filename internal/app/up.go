@@ -85,7 +85,7 @@ type up struct {
 // Up runs an embedded cluster on this machine until ctx ends: gateway, agents, healer, local door. When hurry ends, too,
 // it no longer waits for anybody. A signal on reload reads the configuration again.
 func Up(ctx, hurry context.Context, reload <-chan os.Signal, opt UpOptions) error {
-	u := &up{opt: opt, hurry: hurry, clock: clock.NewSteady(), failed: make(chan error, 2)}
+	u := &up{opt: opt, hurry: hurry, clock: clock.NewSteady(), failed: make(chan error, 4)}
 	level := slog.LevelWarn
 	if opt.Verbose {
 		level = slog.LevelInfo
@@ -183,7 +183,7 @@ func (u *up) openGateway(ctx context.Context) error {
 	open := func(listen string) error {
 		u.gateway = gateway.New(gateway.Options{
 			Listen: listen, Token: u.token, Clock: u.clock, Logger: u.logger, Store: pairs, Version: u.opt.Version,
-			AllowCommands: nodeproto.Commands(),
+			AllowCommands: nodeproto.Commands(), Failed: func(err error) { u.failed <- fmt.Errorf("the gateway stopped listening: %w", err) },
 		})
 		return u.gateway.Start(ctx)
 	}

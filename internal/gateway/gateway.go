@@ -42,6 +42,9 @@ type Options struct {
 	MaxConns         int           // 1024 by default
 	MaxPending       int           // commands waiting per node; 256 by default
 	MaxQueued        int           // bytes queued per connection; 50 MiB by default
+	// Failed, if set, is called when the gateway stops listening without having been told to. Its agents are refused from
+	// then on and take that for a healer that is down: whoever runs the healer has to end it.
+	Failed func(error)
 	// Listener, if set, is used instead of Listen. It must be loopback or not of the network at all.
 	Listener net.Listener
 }
@@ -156,6 +159,9 @@ func (g *Gateway) Start(ctx context.Context) error {
 	g.wg.Go(func() {
 		if err := g.srv.Serve(g.ln); !errors.Is(err, http.ErrServerClosed) {
 			g.log.Error("gateway stopped listening", slog.Any("error", err))
+			if g.opts.Failed != nil {
+				g.opts.Failed(err)
+			}
 		}
 	})
 	g.wg.Go(g.tick)
