@@ -109,7 +109,8 @@ func (d *durable) setPhase(i *incident, p journal.IncidentPhase, at time.Time) e
 		i.Ended, i.Held = at, nil
 		for _, a := range d.Alerts {
 			if a.Incident == i.ID && a.Active {
-				a.Active, a.ResolvedAt = p.To == autoheal.Escalated, nil
+				// What needs a person stays; that something was being recovered does not.
+				a.Active, a.ResolvedAt = p.To == autoheal.Escalated && a.Severity == autoheal.SeverityCritical, nil
 				if !a.Active {
 					a.ResolvedAt = &at
 				}
