@@ -55,11 +55,11 @@ func workload(args []string) int {
 		fmt.Println()
 	case "idle":
 		ready()
-		select {}
+		forever()
 	case "stubborn": // ignores SIGTERM
 		signal.Ignore(syscall.SIGTERM)
 		ready()
-		select {}
+		forever()
 	case "eat": // uses memory until it is killed
 		var kept [][]byte
 		for {
@@ -92,7 +92,7 @@ func workload(args []string) int {
 		os.Stdout.Close()
 		os.Stderr.Close()
 		ready()
-		select {}
+		forever()
 	case "leave": // starts a child that ignores everything and leaves it behind
 		child := exec.Command(os.Args[0], "workload", "stubborn")
 		child.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
@@ -109,7 +109,7 @@ func workload(args []string) int {
 			if err := exec.Command(os.Args[0], "workload", "sit").Start(); err != nil {
 				fmt.Println("refused")
 				ready()
-				select {}
+				forever()
 			}
 			if n > 10_000 {
 				return 6
@@ -123,7 +123,7 @@ func workload(args []string) int {
 		fmt.Printf("uid %d gid %d\n", os.Getuid(), os.Getgid())
 	case "true":
 	case "sit":
-		select {}
+		forever()
 	case "hold": // uses 128 MiB and stays
 		b := make([]byte, 128<<20)
 		for i := 0; i < len(b); i += 4096 {
@@ -147,4 +147,11 @@ func ready() {
 			panic(err)
 		}
 	}
+}
+
+// forever waits without end. Listening for a signal that nobody sends keeps the runtime from taking the wait for a
+// deadlock, which it does in a program without cgo.
+func forever() {
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGUSR2)
+	select {}
 }
