@@ -28,6 +28,17 @@ func (s *Session) snapshot(ctx context.Context) (*snapshot, error) {
 	return &snapshot{state: st, mains: mains(all)}, nil
 }
 
+// complete reports whether each workload that runs was seen with its process. One that is between fork and exec, or between
+// two execs, has neither arguments nor environment for a moment, and cannot be told for what it is.
+func (sn *snapshot) complete() (bool, string) {
+	for _, w := range sn.state.Workloads {
+		if _, ok := sn.mains[w.ID]; w.State == autoheal.Running && !ok {
+			return false, fmt.Sprintf("%s runs and has no process yet", w.ID)
+		}
+	}
+	return true, ""
+}
+
 // judgeBystanders compares what was not hit before and after: attempt, place, process and count of crashes must be the
 // same, and its node must carry no mark.
 func judgeBystanders(before, after *snapshot, hit map[autoheal.WorkloadID]bool, nodes map[autoheal.NodeID]bool) []string {

@@ -135,3 +135,21 @@ func TestJournal(t *testing.T) {
 	damaged[0].Problem = "crc"
 	one(t, judgeJournal(damaged, nil, nil), "damaged")
 }
+
+func TestComplete(t *testing.T) {
+	for name, tc := range map[string]struct {
+		mutate func(*state, map[autoheal.WorkloadID]process)
+		want   bool
+	}{
+		"all seen":    {nil, true},
+		"one between": {func(_ *state, p map[autoheal.WorkloadID]process) { delete(p, "wl-2") }, false},
+		"one that need not have one": {func(st *state, p map[autoheal.WorkloadID]process) {
+			st.Workloads[1].State = autoheal.Failed
+			delete(p, "wl-2")
+		}, true},
+	} {
+		if got, why := snap(tc.mutate).complete(); got != tc.want || got == (why != "") {
+			t.Errorf("%s: %v %q", name, got, why)
+		}
+	}
+}

@@ -163,8 +163,14 @@ func (s *Session) arm(ctx context.Context, workloads []autoheal.WorkloadID, node
 	for _, n := range nodes {
 		s.nodes[n] = true
 	}
-	before, err := s.snapshot(ctx)
-	s.before = before
+	_, err := s.wait(ctx, "a process of every workload that runs", func(*state) (bool, string) {
+		before, err := s.snapshot(ctx)
+		if err != nil {
+			return false, err.Error()
+		}
+		s.before = before
+		return before.complete()
+	})
 	return err
 }
 
