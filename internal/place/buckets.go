@@ -1,32 +1,19 @@
 package place
 
-import (
-	"cmp"
-	"slices"
+import "slices"
 
-	"autoheal.dev/autoheal"
-)
-
-func byNodeID(a, b *nodeState) int { return cmp.Compare(a.id, b.id) }
-
-// lessMemory is the order of best fit: the node with the least memory to spare first.
-func lessMemory(a, b *nodeState) int {
-	return cmp.Or(cmp.Compare(a.free.MemoryMB, b.free.MemoryMB), byNodeID(a, b))
-}
-
-// moreRoom is the order of spreading.
-func moreRoom(a, b *nodeState) int { return cmp.Or(cmp.Compare(b.room(), a.room()), byNodeID(a, b)) }
-
-func moreAllocatable(a, b *nodeState) int {
-	return cmp.Or(cmp.Compare(b.allocatable.MemoryMB, a.allocatable.MemoryMB), byNodeID(a, b))
-}
-
-// group holds the usable nodes that have the same models of GPU, by tier and number of free ones.
+// group holds the usable nodes that have the same models of GPU.
 type group struct {
-	size  int
-	kinds []gpuState              // one of each model
-	byN   [tiers]map[int]*nodeSet // n free GPUs of the tier -> nodes
-	most  int                     // the largest number of GPUs of a node ever seen here
+	kinds   []gpuState // one of each model
+	classes []*class   // by what is free
+	most    int        // the largest number of GPUs of a node ever seen here
+}
+
+// class holds the nodes of a group that have the same number of free GPUs in each tier, least free memory first. It stays
+// when the last node leaves it: there are few.
+type class struct {
+	free  [tiers]int
+	nodes nodeSet
 }
 
 func (x *Index) group(s *nodeState) *group {
@@ -35,9 +22,6 @@ func (x *Index) group(s *nodeState) *group {
 		return g
 	}
 	g = &group{}
-	for t := range g.byN {
-		g.byN[t] = map[int]*nodeSet{}
-	}
 	for i := range s.gpus {
 		same := func(k gpuState) bool { return k.model == s.gpus[i].model && k.memory == s.gpus[i].memory }
 		if !slices.ContainsFunc(g.kinds, same) {
@@ -50,13 +34,12 @@ func (x *Index) group(s *nodeState) *group {
 	return g
 }
 
-func (g *group) set(tier, n int) *nodeSet {
-	s := g.byN[tier][n]
-	if s == nil {
-		s = &nodeSet{less: lessMemory}
-		g.byN[tier][n] = s
+func (g *group) class(free [tiers]int) *class {
+	at, ok := slices.BinarySearchFunc(g.classes, free, func(c *class, free [tiers]int) int { return slices.Compare(c.free[:], free[:]) })
+	if !ok {
+		g.classes = slices.Insert(g.classes, at, &class{free: free})
 	}
-	return s
+	return g.classes[at]
 }
 
 func (g *group) matches(r *Request) bool {
@@ -66,58 +49,43 @@ func (g *group) matches(r *Request) bool {
 // link puts a node into the sets that its present state belongs to.
 func (x *Index) link(s *nodeState) {
 	if s.refusal != "" {
-		x.barred.add(s)
+		x.barred.add(s.entry(0))
 		return
 	}
-	x.byAlloc.add(s)
-	if s.signature == "" {
-		x.plain.add(s)
-		return
-	}
-	x.fitted.add(s)
-	g := x.group(s)
-	g.size++
-	g.most = max(g.most, len(s.gpus))
-	for t := range tiers {
-		g.set(t, s.freeGPUs[t]).add(s)
-	}
+	x.byAlloc.add(s.entry(-s.allocatable.MemoryMB))
+	x.settle(s)
 }
 
 // unlink takes a node out of the sets that link put it into.
 func (x *Index) unlink(s *nodeState) {
 	if s.refusal != "" {
-		x.barred.remove(s)
+		x.barred.remove(s.entry(0))
 		return
 	}
-	x.byAlloc.remove(s)
-	if s.signature == "" {
-		x.plain.remove(s)
-		return
-	}
-	x.fitted.remove(s)
-	g := x.groups[s.signature]
-	for t := range tiers {
-		set := g.set(t, s.freeGPUs[t])
-		set.remove(s)
-		if set.size == 0 {
-			delete(g.byN[t], s.freeGPUs[t])
-		}
-	}
-	if g.size--; g.size == 0 {
-		delete(x.groups, s.signature)
-		if at, ok := slices.BinarySearch(x.order, s.signature); ok {
-			x.order = slices.Delete(x.order, at, at+1)
-		}
-	}
+	x.byAlloc.remove(s.entry(-s.allocatable.MemoryMB))
+	x.lift(s)
 }
 
-// reservations returns what pending attempts of id reserve, which is free for id itself.
-func (x *Index) reservations(id autoheal.WorkloadID, node autoheal.NodeID) []*holding {
-	var out []*holding
-	for _, h := range x.byID[id] {
-		if h.reservation && h.node == node {
-			out = append(out, h)
-		}
+// settle puts a usable node into the sets that depend on what is free on it; lift takes it out, before that changes.
+func (x *Index) settle(s *nodeState) {
+	if s.signature == "" {
+		x.plain.add(s.entry(-s.room()))
+		return
 	}
-	return out
+	x.fitted.add(s.entry(-s.room()))
+	if s.class == nil || s.class.free != s.freeGPUs {
+		g := x.group(s)
+		g.most = max(g.most, len(s.gpus))
+		s.class = g.class(s.freeGPUs)
+	}
+	s.class.nodes.add(s.entry(s.free.MemoryMB))
+}
+
+func (x *Index) lift(s *nodeState) {
+	if s.signature == "" {
+		x.plain.remove(s.entry(-s.room()))
+		return
+	}
+	x.fitted.remove(s.entry(-s.room()))
+	s.class.nodes.remove(s.entry(s.free.MemoryMB))
 }

@@ -4,6 +4,8 @@
 // may import the root package only, is told of nodes and attempts, and never reads a clock, does I/O or changes what it
 // is given. An Index is not safe for concurrent use; its owner serialises.
 //
-// The cost of an update follows the change: nodes are kept in buckets by the model and the number of their free GPUs, in
-// order of free memory, so that Fit looks at nodes that are likely to do and not at all of them.
+// The cost of an update follows the change and hardly the number of nodes: an attempt that comes or goes moves its node in
+// two sorted lists, whose entries carry what they are sorted by. One holds the nodes with the same models and as many free
+// GPUs in order of free memory, which is where Fit looks for the tightest place; the other holds the nodes in the order in
+// which work without GPUs is spread. So Fit looks at nodes that are likely to do and not at all of them.
 package place

@@ -43,7 +43,7 @@ func (x *Index) tryAll(rs []Request) (spots []Spot, failed int) {
 			return nil, i
 		}
 		spots[i] = spot
-		h := trial(&rs[i], spot, n)
+		h := x.trial(&rs[i], spot, n)
 		x.hold(h)
 		held = append(held, h)
 	}
@@ -51,10 +51,9 @@ func (x *Index) tryAll(rs []Request) (spots []Spot, failed int) {
 }
 
 // trial is a holding for the time of a search; its negative attempt number cannot meet a real one.
-func trial(r *Request, spot Spot, n int) *holding {
+func (x *Index) trial(r *Request, spot Spot, n int) *holding {
 	return &holding{
-		key: attemptKey{r.Workload, -1 - n}, node: spot.Node, need: r.Need, gpus: spot.GPUs,
-		workload: &autoheal.Workload{ID: r.Workload},
+		id: r.Workload, attempt: -1 - n, node: x.state(spot.Node), need: r.Need, gpus: spot.GPUs,
 	}
 }
 
@@ -90,9 +89,9 @@ func (x *Index) fitReserved(r *Request) (Spot, bool) {
 	if r.Nominated != "" {
 		tried = append(tried, r.Nominated)
 	}
-	for _, h := range x.byID[r.Workload] {
-		if h.reservation && h.node != r.Nominated {
-			tried = append(tried, h.node)
+	for h := x.byID[r.Workload]; h != nil; h = h.next {
+		if h.reservation && h.node.id != r.Nominated {
+			tried = append(tried, h.node.id)
 		}
 	}
 	if len(tried) > 1 {
@@ -107,11 +106,11 @@ func (x *Index) fitReserved(r *Request) (Spot, bool) {
 }
 
 func (x *Index) fitOn(r *Request, id autoheal.NodeID) (Spot, bool) {
-	s := x.nodes[id]
+	s := x.node(id)
 	if s == nil || !s.allowed(r) {
 		return Spot{}, false
 	}
-	gpus, ok := s.pick(r, tierUnknown, x.reservations(r.Workload, id))
+	gpus, ok := s.pick(r, tierUnknown, x.reserved(r.Workload, s))
 	return Spot{Node: id, GPUs: gpus}, ok
 }
 
@@ -150,7 +149,7 @@ func (x *Index) search(r *Request, want func(*nodeState) bool) (Spot, bool) {
 
 func (x *Index) searchPlain(r *Request, want func(*nodeState) bool) (Spot, bool) {
 	for _, set := range []*nodeSet{&x.plain, &x.fitted} {
-		for s := range set.all() {
+		for s := range x.all(set) {
 			if s.room()+nominalCap < r.Need.MemoryMB {
 				break // no later node has more
 			}
@@ -185,8 +184,13 @@ func (x *Index) searchTier(r *Request, tier int, want func(*nodeState) bool) (Sp
 			if best != nil && n-r.Need.GPUs > best.leftover {
 				break
 			}
-			if f := firstIn(g.byN[tier][n], r, tier, n, want); f != nil && f.better(best) {
-				best = f
+			for _, c := range g.classes {
+				if c.free[tier] != n {
+					continue
+				}
+				if f := x.firstOf(c, r, tier, want); f != nil && f.better(best) {
+					best = f
+				}
 			}
 		}
 	}
@@ -196,16 +200,18 @@ func (x *Index) searchTier(r *Request, tier int, want func(*nodeState) bool) (Sp
 	return best.spot, true
 }
 
-func firstIn(set *nodeSet, r *Request, tier, n int, want func(*nodeState) bool) *found {
-	if set == nil {
-		return nil
+// firstOf returns the node of a class with the least free memory that r fits on.
+func (x *Index) firstOf(c *class, r *Request, tier int, want func(*nodeState) bool) *found {
+	nodes := x.all(&c.nodes)
+	if r.Need.MemoryMB > 0 {
+		nodes = x.atLeast(&c.nodes, r.Need.MemoryMB)
 	}
-	for s := range set.withMemory(r.Need.MemoryMB) {
+	for s := range nodes {
 		if !want(s) || !s.allowed(r) {
 			continue
 		}
 		if gpus, ok := s.pick(r, tier, nil); ok {
-			return &found{spot: Spot{Node: s.id, GPUs: gpus}, leftover: n - r.Need.GPUs, memory: s.free.MemoryMB}
+			return &found{spot: Spot{Node: s.id, GPUs: gpus}, leftover: c.free[tier] - r.Need.GPUs, memory: s.free.MemoryMB}
 		}
 	}
 	return nil

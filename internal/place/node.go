@@ -29,10 +29,14 @@ type gpuState struct {
 	users  int
 }
 
-// nodeState is one node with what is free on it. Between link and unlink its counts do not change, because the ordered
-// sets are sorted by them.
+// nodeState is one node with what is free on it. Between settle and lift its counts do not change, because the sets are
+// ordered by them.
 type nodeState struct {
 	id          autoheal.NodeID
+	known       bool       // else something is held of a node that nobody told of yet
+	number      uint32     // in the order of IDs
+	slot        uint32     // where entries find it
+	held        []*holding // what attempts hold here, in no order
 	bootID      string
 	refusal     string // why nothing is placed here, "" = usable
 	labels      map[string]string
@@ -44,6 +48,7 @@ type nodeState struct {
 	free     autoheal.Resources // CPU, memory and pids
 	freeGPUs [tiers]int         // usable, unheld, cumulative by tier
 	unstated int                // attempts that did not say how much memory they need
+	class    *class             // that it was last in, with GPUs
 }
 
 // describe takes over what does not depend on attempts.
@@ -105,6 +110,9 @@ func (s *nodeState) rankOf(g *autoheal.GPU) int {
 	case autoheal.HealthOK:
 		delete(s.suspects, g.UUID)
 	case autoheal.HealthDegraded, autoheal.HealthFailed:
+		if s.suspects == nil {
+			s.suspects = map[autoheal.GPUID]bool{}
+		}
 		s.suspects[g.UUID] = true
 	}
 	switch {
@@ -121,15 +129,14 @@ func (s *nodeState) rankOf(g *autoheal.GPU) int {
 }
 
 // recount computes what is free from nothing.
-func (s *nodeState) recount(held map[attemptKey]*holding) {
+func (s *nodeState) recount() {
 	a := s.allocatable
 	s.free = autoheal.Resources{CPUMilli: a.CPUMilli, MemoryMB: a.MemoryMB, Pids: a.Pids}
-	s.unstated = 0
-	s.freeGPUs = [tiers]int{}
+	s.unstated, s.freeGPUs, s.class = 0, [tiers]int{}, nil
 	for i := range s.gpus {
 		s.countGPU(&s.gpus[i], 1)
 	}
-	for _, h := range held {
+	for _, h := range s.held {
 		s.take(h, 1)
 	}
 }
@@ -268,4 +275,15 @@ func (s *nodeState) isFree(g *gpuState, released []*holding) bool {
 		}
 	}
 	return users == 0
+}
+
+// reserved returns what pending attempts of id reserve here, which is free for id itself.
+func (x *Index) reserved(id autoheal.WorkloadID, s *nodeState) []*holding {
+	var out []*holding
+	for h := x.byID[id]; h != nil; h = h.next {
+		if h.reservation && h.node == s {
+			out = append(out, h)
+		}
+	}
+	return out
 }

@@ -4,49 +4,44 @@ import (
 	"cmp"
 	"iter"
 	"slices"
+	"sort"
 )
 
-// nodeSet is a set of nodes in the order of less. Nodes are taken out before what they are ordered by changes.
+// entry is a node in a set, with what it is ordered by: a rank that the set gives it, and among equals its number, which
+// follows its ID. All is here and nothing is looked up in the node, so that a search reads one piece of memory.
+type entry struct {
+	rank   int64
+	number uint32
+	slot   uint32 // of the node
+}
+
+func (e entry) compare(o entry) int {
+	return cmp.Or(cmp.Compare(e.rank, o.rank), cmp.Compare(e.number, o.number))
+}
+
+func (e entry) before(o entry) bool {
+	return e.rank < o.rank || e.rank == o.rank && e.number < o.number
+}
+
+// nodeSet is a set of nodes in the order of their entries. A node is taken out before what it is ordered by changes.
 //
-// It is a sorted list cut into blocks, so that an update moves a few hundred entries and not half of a large cluster.
+// It is a sorted list cut into blocks, so that an update moves a few dozen entries and not half of a large cluster.
 type nodeSet struct {
-	less   func(a, b *nodeState) int
-	blocks [][]*nodeState // none is empty, the last entry of each is less than the first of the next
+	blocks [][]entry // none is empty
+	last   []entry   // of each block, less than the first of the next
 	size   int
 }
 
-const blockMost = 512 // entries; a fuller block is cut in two
+const blockMost = 128 // entries; a fuller block is cut in two
 
-// block returns the position of the first block whose last entry is not less than n: the one that n belongs to.
-func (s *nodeSet) block(n *nodeState) int {
-	at, _ := slices.BinarySearchFunc(s.blocks, n, func(b []*nodeState, n *nodeState) int { return s.less(b[len(b)-1], n) })
-	return at
+func (s *nodeSet) add(e entry) {
+	i, at := s.find(e)
+	s.insert(i, at, e)
 }
 
-func (s *nodeSet) add(n *nodeState) {
-	s.size++
-	if len(s.blocks) == 0 {
-		s.blocks = append(s.blocks, []*nodeState{n})
-		return
-	}
-	i := min(s.block(n), len(s.blocks)-1)
-	at, _ := slices.BinarySearchFunc(s.blocks[i], n, s.less)
-	b := slices.Insert(s.blocks[i], at, n)
-	s.blocks[i] = b
-	if len(b) > blockMost {
-		half := len(b) / 2
-		s.blocks[i] = b[:half:half]
-		s.blocks = slices.Insert(s.blocks, i+1, slices.Clone(b[half:]))
-	}
-}
-
-func (s *nodeSet) remove(n *nodeState) {
-	i := s.block(n)
-	if i == len(s.blocks) {
-		return
-	}
-	at, ok := slices.BinarySearchFunc(s.blocks[i], n, s.less)
-	if !ok {
+func (s *nodeSet) remove(e entry) {
+	i, at := s.find(e)
+	if i == len(s.blocks) || s.blocks[i][at] != e {
 		return
 	}
 	s.size--
@@ -54,50 +49,74 @@ func (s *nodeSet) remove(n *nodeState) {
 	s.merge(i)
 }
 
+// find returns block and position of the first entry that is not before e; behind the last block when all are.
+func (s *nodeSet) find(e entry) (block, at int) {
+	block = sort.Search(len(s.last), func(i int) bool { return !s.last[i].before(e) })
+	if block == len(s.last) {
+		return block, 0
+	}
+	b := s.blocks[block]
+	return block, sort.Search(len(b)-1, func(i int) bool { return !b[i].before(e) })
+}
+
+// insert puts an entry where find said.
+func (s *nodeSet) insert(block, at int, e entry) {
+	s.size++
+	switch {
+	case len(s.blocks) == 0:
+		s.blocks, s.last = append(s.blocks, []entry{e}), append(s.last, e)
+		return
+	case block == len(s.blocks):
+		block--
+		at = len(s.blocks[block])
+	}
+	b := slices.Insert(s.blocks[block], at, e)
+	s.set(block, b)
+	if len(b) > blockMost {
+		half := len(b) / 2
+		s.blocks, s.last = slices.Insert(s.blocks, block+1, nil), slices.Insert(s.last, block+1, entry{})
+		s.set(block, slices.Clone(b[:half]))
+		s.set(block+1, slices.Clone(b[half:]))
+	}
+}
+
+func (s *nodeSet) set(block int, b []entry) {
+	s.blocks[block], s.last[block] = b, b[len(b)-1]
+}
+
 // merge joins a block that got small with the one before or after it, so that their number follows that of the nodes.
 func (s *nodeSet) merge(i int) {
 	small := func(i int) bool {
 		return i >= 0 && i+1 < len(s.blocks) && len(s.blocks[i])+len(s.blocks[i+1]) <= blockMost/2
 	}
+	b := s.blocks[i]
 	switch {
-	case len(s.blocks[i]) == 0:
-		s.blocks = slices.Delete(s.blocks, i, i+1)
-		return
+	case len(b) == 0:
+		s.cut(i)
 	case small(i - 1):
-		i--
-	case !small(i):
-		return
+		s.set(i-1, append(s.blocks[i-1], b...))
+		s.cut(i)
+	case small(i):
+		s.set(i, append(b, s.blocks[i+1]...))
+		s.cut(i + 1)
+	default:
+		s.set(i, b)
 	}
-	s.blocks[i] = append(s.blocks[i], s.blocks[i+1]...)
-	s.blocks = slices.Delete(s.blocks, i+1, i+2)
 }
 
-// all yields the nodes in order.
-func (s *nodeSet) all() iter.Seq[*nodeState] { return s.from(0, 0) }
-
-// withMemory yields the nodes with at least mb of free memory, for a set in the order lessMemory.
-func (s *nodeSet) withMemory(mb int64) iter.Seq[*nodeState] {
-	if mb == 0 {
-		return s.all()
-	}
-	enough := func(n *nodeState, mb int64) int { return cmp.Or(cmp.Compare(n.free.MemoryMB, mb), 1) } // the first of equals
-	i, _ := slices.BinarySearchFunc(s.blocks, mb, func(b []*nodeState, mb int64) int { return enough(b[len(b)-1], mb) })
-	if i == len(s.blocks) {
-		return func(func(*nodeState) bool) {}
-	}
-	at, _ := slices.BinarySearchFunc(s.blocks[i], mb, enough)
-	return s.from(i, at)
+func (s *nodeSet) cut(i int) {
+	s.blocks, s.last = slices.Delete(s.blocks, i, i+1), slices.Delete(s.last, i, i+1)
 }
 
-func (s *nodeSet) from(block, at int) iter.Seq[*nodeState] {
-	return func(yield func(*nodeState) bool) {
-		for i := block; i < len(s.blocks); i++ {
-			for _, n := range s.blocks[i][at:] {
-				if !yield(n) {
+// from yields the entries that are not before e, in order.
+func (s *nodeSet) from(e entry) iter.Seq[entry] {
+	return func(yield func(entry) bool) {
+		for i, at := s.find(e); i < len(s.blocks); i, at = i+1, 0 {
+			for _, e := range s.blocks[i][at:] {
+				if !yield(e) {
 					return
 				}
 			}
-			at = 0
 		}
 	}
 }

@@ -350,7 +350,7 @@ func cheap(id string, prio int, on autoheal.NodeID, gpus ...autoheal.GPUID) *aut
 	return w
 }
 
-func anyone(*autoheal.Workload) bool { return true }
+func anyone(autoheal.WorkloadID) bool { return true }
 
 func urgent(n int) place.Request {
 	r := gpus(n)
@@ -411,7 +411,7 @@ func TestVictimsLeastGPUSeconds(t *testing.T) {
 	if got, _ := x.Victims(urgent(1), 10, anyone); !slices.Equal(got, []autoheal.WorkloadID{"young"}) {
 		t.Errorf("got %v, want the one with less to lose", got)
 	}
-	only := func(w *autoheal.Workload) bool { return w.ID == "old" }
+	only := func(id autoheal.WorkloadID) bool { return id == "old" }
 	if got, _ := x.Victims(urgent(1), 10, only); !slices.Equal(got, []autoheal.WorkloadID{"old"}) {
 		t.Errorf("got %v, want what the caller allows", got)
 	}

@@ -82,7 +82,7 @@ func selectorText(sel map[string]string) string {
 // misses names the nearest nodes and what each lacks: first those with most to offer, then those where nothing may be
 // placed now.
 func (x *Index) misses(r *Request) string {
-	if len(x.nodes) == 0 {
+	if x.names.size == 0 {
 		return "no node is known"
 	}
 	var said []string
@@ -91,7 +91,7 @@ func (x *Index) misses(r *Request) string {
 			said = append(said, fmt.Sprintf("%s %s", s.id, s.lacks(r)))
 		}
 	}
-	if rest := len(x.nodes) - len(said); rest > 0 {
+	if rest := x.names.size - len(said); rest > 0 {
 		said = append(said, fmt.Sprintf("and %d more", rest))
 	}
 	return strings.Join(said, ", ")
@@ -102,7 +102,7 @@ func (x *Index) misses(r *Request) string {
 func (x *Index) nearest(r *Request) []*nodeState {
 	var out []*nodeState
 	take := func(nodes *nodeSet) {
-		for n := range nodes.all() {
+		for n := range x.all(nodes) {
 			if len(out) >= maxLookups {
 				return
 			}
@@ -118,8 +118,10 @@ func (x *Index) nearest(r *Request) []*nodeState {
 	for _, key := range x.order {
 		g := x.groups[key]
 		for n := g.most; n >= 0 && g.matches(r); n-- {
-			if set := g.byN[tierUnknown][n]; set != nil {
-				take(set)
+			for _, c := range g.classes {
+				if c.free[tierUnknown] == n {
+					take(&c.nodes)
+				}
 			}
 		}
 	}

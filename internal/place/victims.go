@@ -19,12 +19,12 @@ const exactSize = 3
 // lower than r's and that candidates accepts; gangs whole; fewest workloads, then lowest priority, then least GPU-seconds
 // (behaviour E7). The answer was verified by placing r without them. A refusal means that nobody is to be touched. It is
 // empty when r fits as it is.
-func (x *Index) Victims(r Request, gap int, candidates func(*autoheal.Workload) bool) ([]autoheal.WorkloadID, *Refusal) {
+func (x *Index) Victims(r Request, gap int, candidates func(autoheal.WorkloadID) bool) ([]autoheal.WorkloadID, *Refusal) {
 	return x.VictimsAll([]Request{r}, gap, candidates)
 }
 
 // VictimsAll is Victims for requests that have to fit together.
-func (x *Index) VictimsAll(rs []Request, gap int, candidates func(*autoheal.Workload) bool) ([]autoheal.WorkloadID, *Refusal) {
+func (x *Index) VictimsAll(rs []Request, gap int, candidates func(autoheal.WorkloadID) bool) ([]autoheal.WorkloadID, *Refusal) {
 	if len(rs) == 0 {
 		return nil, nil
 	}
@@ -41,7 +41,7 @@ func (x *Index) VictimsAll(rs []Request, gap int, candidates func(*autoheal.Work
 			ref.Detail = clip(fmt.Sprintf("stopping preemptible work would not make room: %s", ref.Detail), maxDetail)
 			return nil, ref
 		}
-		v.place(trial(&rs[i], spot, n))
+		v.place(x.trial(&rs[i], spot, n))
 	}
 	v.prune(rs)
 	return v.workloads(), nil
@@ -64,7 +64,7 @@ type victimSearch struct {
 	placed []*holding
 }
 
-func (x *Index) newVictimSearch(rs []Request, gap int, candidates func(*autoheal.Workload) bool) *victimSearch {
+func (x *Index) newVictimSearch(rs []Request, gap int, candidates func(autoheal.WorkloadID) bool) *victimSearch {
 	v := &victimSearch{x: x, byNode: map[autoheal.NodeID][]*unit{}}
 	own := map[autoheal.WorkloadID]bool{}
 	lowest, now := rs[0].Priority, x.latest
@@ -76,8 +76,7 @@ func (x *Index) newVictimSearch(rs []Request, gap int, candidates func(*autoheal
 		}
 	}
 	may := func(h *holding) bool {
-		w := h.workload
-		return !h.reservation && !own[w.ID] && w.Preemptible && w.Priority <= lowest-gap && candidates(w)
+		return !h.reservation && !own[h.id] && h.preemptible && h.priority <= lowest-gap && candidates(h.id)
 	}
 	for _, members := range x.allUnits() {
 		if u := newUnit(members, may, now); u != nil {
@@ -91,52 +90,50 @@ func (x *Index) newVictimSearch(rs []Request, gap int, candidates func(*autoheal
 	for _, u := range v.units {
 		seen := map[autoheal.NodeID]bool{}
 		for _, h := range u.held {
-			if !seen[h.node] {
-				seen[h.node] = true
-				v.byNode[h.node] = append(v.byNode[h.node], u)
+			if !seen[h.node.id] {
+				seen[h.node.id] = true
+				v.byNode[h.node.id] = append(v.byNode[h.node.id], u)
 			}
 		}
 	}
 	return v
 }
 
-// allUnits groups what is held into gangs and single workloads.
-func (x *Index) allUnits() []map[attemptKey]*holding {
-	out := make([]map[attemptKey]*holding, 0, len(x.byGang)+len(x.byID))
-	for _, members := range x.byGang {
-		out = append(out, members)
-	}
-	for _, members := range x.byID {
-		for _, h := range members {
-			if h.workload.Gang == "" {
-				out = append(out, members)
-			}
-			break // all attempts of a workload agree about its gang
+// allUnits groups what is held into gangs and single workloads; all attempts of a workload agree about its gang.
+func (x *Index) allUnits() [][]*holding {
+	out := make([][]*holding, 0, len(x.byID))
+	gangs := map[autoheal.GangID][]*holding{}
+	for _, first := range x.byID {
+		var members []*holding
+		for h := first; h != nil; h = h.next {
+			members = append(members, h)
 		}
+		if first.gang == "" {
+			out = append(out, members)
+			continue
+		}
+		gangs[first.gang] = append(gangs[first.gang], members...)
 	}
-	return out
+	return slices.AppendSeq(out, maps.Values(gangs))
 }
 
 // newUnit returns nil unless every member may be a victim: part of a gang is never taken.
-func newUnit(members map[attemptKey]*holding, may func(*holding) bool, now time.Time) *unit {
-	u := &unit{priority: -1}
+func newUnit(members []*holding, may func(*holding) bool, now time.Time) *unit {
+	u := &unit{priority: -1, held: members}
 	ids := map[autoheal.WorkloadID]bool{}
 	for _, h := range members {
 		if !may(h) {
 			return nil
 		}
-		u.held = append(u.held, h)
-		ids[h.key.id] = true
-		u.priority = max(u.priority, h.workload.Priority)
-		if at := h.workload.StartedAt; !at.IsZero() && now.After(at) {
-			u.seconds += now.Sub(at).Seconds() * float64(len(h.gpus))
+		ids[h.id] = true
+		u.priority = max(u.priority, h.priority)
+		if !h.started.IsZero() && now.After(h.started) {
+			u.seconds += now.Sub(h.started).Seconds() * float64(len(h.gpus))
 		}
 	}
 	u.ids = slices.Sorted(maps.Keys(ids))
 	u.id = string(u.ids[0])
-	slices.SortFunc(u.held, func(a, b *holding) int {
-		return cmp.Or(cmp.Compare(a.key.id, b.key.id), cmp.Compare(a.key.attempt, b.key.attempt))
-	})
+	slices.SortFunc(u.held, func(a, b *holding) int { return cmp.Or(cmp.Compare(a.id, b.id), cmp.Compare(a.attempt, b.attempt)) })
 	return u
 }
 
@@ -170,7 +167,7 @@ func (p *plan) better(o *plan) bool {
 func (v *victimSearch) makeRoom(r *Request) (Spot, bool) {
 	var best *plan
 	for _, id := range slices.Sorted(maps.Keys(v.byNode)) {
-		s := v.x.nodes[id]
+		s := v.x.node(id)
 		if s == nil || !s.couldHost(r) {
 			continue
 		}
@@ -262,7 +259,7 @@ func (v *victimSearch) greedyOn(s *nodeState, r *Request, units []*unit) *plan {
 
 func (u *unit) gpusOn(id autoheal.NodeID) (n int) {
 	for _, h := range u.held {
-		if h.node == id {
+		if h.node.id == id {
 			n += len(h.gpus)
 		}
 	}
@@ -271,7 +268,7 @@ func (u *unit) gpusOn(id autoheal.NodeID) (n int) {
 
 func (u *unit) memoryOn(id autoheal.NodeID) (mb int64) {
 	for _, h := range u.held {
-		if h.node == id {
+		if h.node.id == id {
 			mb += h.need.MemoryMB
 		}
 	}
@@ -289,10 +286,10 @@ func (v *victimSearch) remaining(id autoheal.NodeID) []*unit {
 }
 
 func (v *victimSearch) releasedOn(id autoheal.NodeID, r *Request, set []*unit) []*holding {
-	out := v.x.reservations(r.Workload, id)
+	out := v.x.reserved(r.Workload, v.x.nodes[id])
 	for _, u := range set {
 		for _, h := range u.held {
-			if h.node == id {
+			if h.node.id == id {
 				out = append(out, h)
 			}
 		}
@@ -325,7 +322,7 @@ func (v *victimSearch) undo() {
 
 func (v *victimSearch) restore(u *unit) {
 	for _, h := range u.held {
-		if v.x.attempts[h.key] == nil {
+		if h.at == notHeld {
 			v.x.hold(h)
 		}
 	}
