@@ -261,7 +261,7 @@ func (c *Core) touch(ch detect.Change) {
 		for _, w := range c.v.WorkloadsOn(n.ID) {
 			c.touchWorkload(w.ID)
 		}
-		for _, w := range c.v.oldOn(n.ID) {
+		for _, w := range c.v.oldOn[n.ID] {
 			c.dirty[key{w: w, what: dutyOld}] = true
 		}
 		c.wake("node/" + string(n.ID))

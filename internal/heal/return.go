@@ -84,7 +84,7 @@ func (c *Core) stepOld(id autoheal.WorkloadID) {
 // unsettledOn reports whether an older copy on a node is about to be stopped. One that is kept, because no newer one runs,
 // is not: its node returns to service, or a new copy might wait for the very place that it could have there.
 func (c *Core) unsettledOn(id autoheal.NodeID) bool {
-	for _, w := range c.v.oldOn(id) {
+	for _, w := range c.v.oldOn[id] {
 		cur := c.v.cur[w]
 		if cur == nil || cur.AtMostOnce || cur.State == autoheal.Succeeded {
 			return true

@@ -25,15 +25,7 @@ func (c *Core) crowd(n *autoheal.Node) {
 }
 
 // silentInWindow counts the nodes that fell silent within the window and still are.
-func (c *Core) silentInWindow() int {
-	n := 0
-	for id := range c.v.silent {
-		if c.now.Sub(c.v.nodes[id].LinkSince) <= c.pol.Storm.Window {
-			n++
-		}
-	}
-	return n
-}
+func (c *Core) silentInWindow() int { return c.v.silentSince(c.now.Add(-c.pol.Storm.Window)) }
 
 func (c *Core) beginStorm(silent, of int) {
 	cause := fmt.Sprintf("%d of %d nodes went silent within %s", silent, of, c.pol.Storm.Window)

@@ -2,8 +2,6 @@ package heal
 
 import (
 	"cmp"
-	"fmt"
-	"maps"
 	"reflect"
 	"slices"
 	"time"
@@ -21,9 +19,11 @@ type view struct {
 	nodes  map[autoheal.NodeID]*autoheal.Node
 	cur    map[autoheal.WorkloadID]*autoheal.Workload         // highest attempt
 	old    map[autoheal.WorkloadID]map[int]*autoheal.Workload // lower attempts that may still run
-	onNode map[autoheal.NodeID]map[autoheal.WorkloadID]bool   // an attempt holds a place there
-	gangs  map[autoheal.GangID]map[autoheal.WorkloadID]bool
-	silent map[autoheal.NodeID]time.Time // since the last contact
+	onNode map[autoheal.NodeID][]autoheal.WorkloadID          // whose current attempt holds a place there, in order of ID
+	oldOn  map[autoheal.NodeID][]autoheal.WorkloadID          // whose lower attempts may still run there, one entry each
+	gangs  map[autoheal.GangID][]autoheal.WorkloadID
+	silent map[autoheal.NodeID]time.Time // since when the link is
+	since  []time.Time                   // of all that are silent, sorted
 	index  *place.Index
 	ready  int // nodes with the link up
 	gpus   int // of them, those with GPUs
@@ -32,7 +32,18 @@ type view struct {
 	synced    bool
 	syncedAt  time.Time
 	simulated bool
-	seen      map[string]bool // of the listing under way
+	listed    *listing // under way, nil for a first one, after which nothing is left over
+}
+
+// listing is what a full listing has brought so far.
+type listing struct {
+	nodes    map[autoheal.NodeID]bool
+	attempts map[attemptID]bool
+}
+
+type attemptID struct {
+	id autoheal.WorkloadID
+	n  int
 }
 
 // burst is the latest run of new silences in one domain (behaviour D0).
@@ -43,33 +54,51 @@ var _ detect.View = (*view)(nil)
 func newView(p *policy.Policy) *view {
 	return &view{
 		pol: p, nodes: map[autoheal.NodeID]*autoheal.Node{}, cur: map[autoheal.WorkloadID]*autoheal.Workload{},
-		old: map[autoheal.WorkloadID]map[int]*autoheal.Workload{}, onNode: map[autoheal.NodeID]map[autoheal.WorkloadID]bool{},
-		gangs: map[autoheal.GangID]map[autoheal.WorkloadID]bool{}, silent: map[autoheal.NodeID]time.Time{},
-		index: place.New(), bursts: map[autoheal.Domain]burst{}, seen: map[string]bool{},
+		old: map[autoheal.WorkloadID]map[int]*autoheal.Workload{}, onNode: map[autoheal.NodeID][]autoheal.WorkloadID{},
+		oldOn: map[autoheal.NodeID][]autoheal.WorkloadID{}, gangs: map[autoheal.GangID][]autoheal.WorkloadID{},
+		silent: map[autoheal.NodeID]time.Time{}, index: place.New(), bursts: map[autoheal.Domain]burst{},
 	}
 }
 
 func (v *view) Policy() *policy.Policy                             { return v.pol }
 func (v *view) Node(id autoheal.NodeID) *autoheal.Node             { return v.nodes[id] }
 func (v *view) Workload(id autoheal.WorkloadID) *autoheal.Workload { return v.cur[id] }
-func (v *view) Gang(id autoheal.GangID) []*autoheal.Workload       { return v.sorted(v.gangs[id], byRank) }
 
-func (v *view) WorkloadsOn(id autoheal.NodeID) []*autoheal.Workload {
-	return v.sorted(v.onNode[id], byID)
+func (v *view) Gang(id autoheal.GangID) []*autoheal.Workload {
+	out := v.current(v.gangs[id])
+	slices.SortFunc(out, func(a, b *autoheal.Workload) int { return cmp.Or(cmp.Compare(a.Rank, b.Rank), cmp.Compare(a.ID, b.ID)) })
+	return out
 }
-func byID(a, b *autoheal.Workload) int   { return cmp.Compare(a.ID, b.ID) }
-func byRank(a, b *autoheal.Workload) int { return cmp.Or(cmp.Compare(a.Rank, b.Rank), byID(a, b)) }
 
-// sorted returns the current attempts of a set.
-func (v *view) sorted(set map[autoheal.WorkloadID]bool, by func(a, b *autoheal.Workload) int) []*autoheal.Workload {
-	out := make([]*autoheal.Workload, 0, len(set))
-	for id := range set {
+func (v *view) WorkloadsOn(id autoheal.NodeID) []*autoheal.Workload { return v.current(v.onNode[id]) }
+
+// current returns the current attempts of workloads.
+func (v *view) current(ids []autoheal.WorkloadID) []*autoheal.Workload {
+	out := make([]*autoheal.Workload, 0, len(ids))
+	for _, id := range ids {
 		if w := v.cur[id]; w != nil {
 			out = append(out, w)
 		}
 	}
-	slices.SortFunc(out, by)
 	return out
+}
+
+// insert and remove keep a sorted list, and drop it with its last entry.
+func insert[K comparable](m map[K][]autoheal.WorkloadID, k K, id autoheal.WorkloadID) {
+	at, _ := slices.BinarySearch(m[k], id)
+	m[k] = slices.Insert(m[k], at, id)
+}
+
+func remove[K comparable](m map[K][]autoheal.WorkloadID, k K, id autoheal.WorkloadID) {
+	ids := m[k]
+	at, ok := slices.BinarySearch(ids, id)
+	switch {
+	case !ok:
+	case len(ids) == 1:
+		delete(m, k)
+	default:
+		m[k] = slices.Delete(ids, at, at+1)
+	}
 }
 
 // attempt returns what is known of one attempt, or nil.
@@ -102,15 +131,18 @@ func (v *view) apply(e autoheal.Event, now time.Time) (c detect.Change, changed 
 		}
 		v.synced, v.syncedAt = true, now
 	case autoheal.EventLost:
-		v.synced, v.seen = false, map[string]bool{}
+		v.synced = false
+		if len(v.nodes)+len(v.cur) > 0 {
+			v.listed = &listing{nodes: map[autoheal.NodeID]bool{}, attempts: map[attemptID]bool{}}
+		}
 	}
 	return detect.Change{}, false
 }
 
 func (v *view) setNode(n *autoheal.Node, now time.Time) (detect.Change, bool) {
 	before := v.nodes[n.ID]
-	if !v.synced {
-		v.seen["node/"+string(n.ID)] = true
+	if v.listed != nil {
+		v.listed.nodes[n.ID] = true
 	}
 	v.nodes[n.ID] = n
 	if before != nil && onlySeen(before, n) {
@@ -121,14 +153,7 @@ func (v *view) setNode(n *autoheal.Node, now time.Time) (detect.Change, bool) {
 	for _, g := range n.GPUs {
 		v.simulated = v.simulated || g.Simulated
 	}
-	if n.Link == autoheal.LinkSilent {
-		if _, was := v.silent[n.ID]; !was {
-			v.silent[n.ID] = n.LastSeen
-			v.newSilence(n, now)
-		}
-	} else {
-		delete(v.silent, n.ID)
-	}
+	v.hear(n, now)
 	v.index.SetNode(n)
 	return detect.Change{NodeBefore: before, Node: n}, true
 }
@@ -151,6 +176,39 @@ func (v *view) count(n *autoheal.Node, d int) {
 	}
 }
 
+// hear keeps count of the silent nodes.
+func (v *view) hear(n *autoheal.Node, now time.Time) {
+	since, was := v.silent[n.ID]
+	is := n.Link == autoheal.LinkSilent
+	if was && (!is || !since.Equal(n.LinkSince)) {
+		v.unsilence(n.ID)
+	}
+	if is && (!was || !since.Equal(n.LinkSince)) {
+		v.silent[n.ID] = n.LinkSince
+		at, _ := slices.BinarySearchFunc(v.since, n.LinkSince, time.Time.Compare)
+		v.since = slices.Insert(v.since, at, n.LinkSince)
+	}
+	if is && !was {
+		v.newSilence(n, now)
+	}
+}
+
+func (v *view) unsilence(id autoheal.NodeID) {
+	since, was := v.silent[id]
+	if !was {
+		return
+	}
+	delete(v.silent, id)
+	at, _ := slices.BinarySearchFunc(v.since, since, time.Time.Compare)
+	v.since = slices.Delete(v.since, at, at+1)
+}
+
+// silentSince counts the nodes that fell silent at t or later and still are.
+func (v *view) silentSince(t time.Time) int {
+	at, _ := slices.BinarySearchFunc(v.since, t, time.Time.Compare)
+	return len(v.since) - at
+}
+
 // newSilence notes a new silence in each domain of the node, and in the cluster ("").
 func (v *view) newSilence(n *autoheal.Node, now time.Time) {
 	for _, dom := range append([]autoheal.Domain{""}, n.Domains...) {
@@ -164,9 +222,8 @@ func (v *view) newSilence(n *autoheal.Node, now time.Time) {
 }
 
 func (v *view) setWorkload(w *autoheal.Workload) (detect.Change, bool) {
-	if !v.synced {
-		v.seen["workload/"+string(w.ID)] = true
-		v.seen[attemptName(w.ID, w.Attempt)] = true
+	if v.listed != nil {
+		v.listed.attempts[attemptID{w.ID, w.Attempt}] = true
 	}
 	before := v.cur[w.ID]
 	if before != nil && w.Attempt < before.Attempt {
@@ -174,29 +231,18 @@ func (v *view) setWorkload(w *autoheal.Workload) (detect.Change, bool) {
 		return detect.Change{}, true
 	}
 	if before != nil && before.Attempt < w.Attempt {
-		v.unplace(before)
 		if live(before) {
 			v.setOld(before)
 		} else {
 			v.index.RemoveWorkload(before.ID, before.Attempt)
 		}
-	} else if before != nil {
-		v.unplace(before)
 	}
 	v.cur[w.ID] = w
-	if old := v.old[w.ID]; old != nil {
-		if delete(old, w.Attempt); len(old) == 0 {
-			delete(v.old, w.ID)
-		}
+	if v.old[w.ID][w.Attempt] != nil {
+		v.takeOld(w.ID, w.Attempt)
 	}
-	v.place(w)
+	v.place(before, w)
 	v.index.SetWorkload(w)
-	if w.Gang != "" {
-		if v.gangs[w.Gang] == nil {
-			v.gangs[w.Gang] = map[autoheal.WorkloadID]bool{}
-		}
-		v.gangs[w.Gang][w.ID] = true
-	}
 	return detect.Change{WorkloadBefore: before, Workload: w}, true
 }
 
@@ -206,47 +252,63 @@ func (v *view) setOld(w *autoheal.Workload) {
 		v.dropOld(w.ID, w.Attempt)
 		return
 	}
+	v.takeOld(w.ID, w.Attempt)
 	if v.old[w.ID] == nil {
 		v.old[w.ID] = map[int]*autoheal.Workload{}
 	}
 	v.old[w.ID][w.Attempt] = w
+	insert(v.oldOn, w.Node, w.ID)
 	v.index.SetWorkload(w)
 }
 
 func (v *view) dropOld(id autoheal.WorkloadID, attempt int) {
 	v.index.RemoveWorkload(id, attempt)
+	v.takeOld(id, attempt)
+}
+
+func (v *view) takeOld(id autoheal.WorkloadID, attempt int) {
+	w := v.old[id][attempt]
+	if w == nil {
+		return
+	}
+	remove(v.oldOn, w.Node, id)
 	if delete(v.old[id], attempt); len(v.old[id]) == 0 {
 		delete(v.old, id)
 	}
 }
 
-// oldOn returns the workloads that an older attempt of runs on a node. Its cost follows the copies that were replaced and
-// are not gone yet.
-func (v *view) oldOn(id autoheal.NodeID) []autoheal.WorkloadID {
-	var out []autoheal.WorkloadID
-	for _, w := range slices.Sorted(maps.Keys(v.old)) {
-		for _, a := range v.old[w] {
-			if a.Node == id {
-				out = append(out, w)
-				break
-			}
+// place follows where the current attempt of a workload holds a place, and to what gang it belongs. Either may be nil.
+func (v *view) place(before, w *autoheal.Workload) {
+	if was, is := placeOf(before), placeOf(w); was != is {
+		if was != "" {
+			remove(v.onNode, was, before.ID)
+		}
+		if is != "" {
+			insert(v.onNode, is, w.ID)
 		}
 	}
-	return out
+	if was, is := gangOf(before), gangOf(w); was != is {
+		if was != "" {
+			remove(v.gangs, was, before.ID)
+		}
+		if is != "" {
+			insert(v.gangs, is, w.ID)
+		}
+	}
 }
 
-func (v *view) place(w *autoheal.Workload) {
-	if w.Node == "" || w.State.Ended() {
-		return
+func placeOf(w *autoheal.Workload) autoheal.NodeID {
+	if w == nil || w.State.Ended() {
+		return ""
 	}
-	if v.onNode[w.Node] == nil {
-		v.onNode[w.Node] = map[autoheal.WorkloadID]bool{}
-	}
-	v.onNode[w.Node][w.ID] = true
+	return w.Node
 }
 
-func (v *view) unplace(w *autoheal.Workload) {
-	delete(v.onNode[w.Node], w.ID)
+func gangOf(w *autoheal.Workload) autoheal.GangID {
+	if w == nil {
+		return ""
+	}
+	return w.Gang
 }
 
 func (v *view) gone(r autoheal.Ref) {
@@ -254,48 +316,50 @@ func (v *view) gone(r autoheal.Ref) {
 	case autoheal.RefNode:
 		id := autoheal.NodeID(r.ID)
 		v.count(v.nodes[id], -1)
+		v.unsilence(id)
 		delete(v.nodes, id)
-		delete(v.silent, id)
 		v.index.RemoveNode(id)
 	case autoheal.RefWorkload:
 		id := autoheal.WorkloadID(r.ID)
 		if w := v.cur[id]; w != nil {
-			v.unplace(w)
+			v.place(w, nil)
 			v.index.RemoveWorkload(id, w.Attempt)
-			delete(v.gangs[w.Gang], id)
+			delete(v.cur, id)
 		}
 		for n := range v.old[id] {
-			v.index.RemoveWorkload(id, n)
+			v.dropOld(id, n)
 		}
-		delete(v.cur, id)
-		delete(v.old, id)
 	}
-}
-
-func attemptName(id autoheal.WorkloadID, n int) string {
-	return fmt.Sprintf("attempt/%s/%d", id, n)
 }
 
 // sweep drops what a full listing did not contain.
 func (v *view) sweep() {
-	for _, id := range slices.Sorted(maps.Keys(v.nodes)) {
-		if !v.seen["node/"+string(id)] {
+	l := v.listed
+	v.listed = nil
+	if l == nil {
+		return
+	}
+	for id := range v.nodes {
+		if !l.nodes[id] {
 			v.gone(autoheal.NodeRef(id))
 		}
 	}
-	for _, id := range slices.Sorted(maps.Keys(v.cur)) {
-		if !v.seen["workload/"+string(id)] {
+	listed := map[autoheal.WorkloadID]bool{}
+	for a := range l.attempts {
+		listed[a.id] = true
+	}
+	for id := range v.cur {
+		if !listed[id] {
 			v.gone(autoheal.WorkloadRef(id))
 		}
 	}
 	for id, attempts := range v.old {
 		for n := range attempts {
-			if !v.seen[attemptName(id, n)] {
+			if !l.attempts[attemptID{id, n}] {
 				v.dropOld(id, n)
 			}
 		}
 	}
-	v.seen = map[string]bool{}
 }
 
 // whole is the denominator of budgets: the ready GPU nodes, or all ready nodes of a cluster without GPUs.
