@@ -3,8 +3,6 @@ package heal
 import (
 	"fmt"
 	"hash/fnv"
-	"maps"
-	"slices"
 	"time"
 
 	"autoheal.dev/autoheal"
@@ -277,10 +275,9 @@ func (c *Core) askApproval(p *proposal, v verdict) {
 }
 
 func (c *Core) useApproval(p *proposal, id autoheal.ActionID) {
-	for _, key := range slices.Sorted(maps.Keys(c.d.Approvals)) {
-		a := c.d.Approvals[key]
-		if a.State == "given" && a.Verb == p.verb && a.Target.Same(p.target) && a.Generation == p.target.Generation {
-			c.record(incidentID(p.i), journal.ApprovalUsed{ID: key, Action: id})
+	for _, a := range c.d.find.approvals[approvalKey{p.verb, p.target}] {
+		if a.State == "given" {
+			c.record(incidentID(p.i), journal.ApprovalUsed{ID: a.ID, Action: id})
 			return
 		}
 	}

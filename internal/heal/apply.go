@@ -45,6 +45,7 @@ func (d *durable) restore(s journal.Snapshot, r journal.Record) error {
 	}
 	*d = *n
 	d.Seq, d.Step = r.Seq, r.Step
+	d.lookUp()
 	return nil
 }
 
@@ -169,7 +170,10 @@ func (d *durable) foldApproval(r journal.Record) error {
 	switch p := r.Data.(type) {
 	case journal.ApprovalAsked:
 		d.Counters.Approval = max(d.Counters.Approval, number(p.ID, "app-"))
-		d.Approvals[p.ID] = &approval{ApprovalAsked: p, Incident: r.Incident, At: r.At, State: "asked"}
+		a := &approval{ApprovalAsked: p, Incident: r.Incident, At: r.At, State: "asked"}
+		d.Approvals[p.ID] = a
+		d.find.addApproval(a)
+		d.forgetApprovals(r.At)
 	case journal.ApprovalGiven:
 		return set(p.ID, "given", p.By)
 	case journal.ApprovalUsed:
@@ -182,22 +186,23 @@ func (d *durable) foldApproval(r journal.Record) error {
 
 func (d *durable) foldAlert(r journal.Record) {
 	find := func(id string) *alert {
-		for _, a := range d.Alerts {
-			if a.ID == id {
-				return a
-			}
+		if a := d.alert(id); a != nil {
+			return a
 		}
 		return &alert{}
 	}
 	switch p := r.Data.(type) {
 	case journal.AlertQueued:
 		d.Counters.Alert = max(d.Counters.Alert, number(p.ID, "alert-"))
-		d.Alerts = append(d.Alerts, &alert{DedupKey: p.DedupKey, Channel: p.Channel, Alert: autoheal.Alert{
+		a := &alert{DedupKey: p.DedupKey, Channel: p.Channel, Alert: autoheal.Alert{
 			ID: p.ID, Name: p.Name, Severity: p.Severity, Message: p.Text, Source: p.Source, Incident: r.Incident, Labels: p.Labels,
 			FiredAt: r.At, Active: p.Severity != autoheal.SeverityInfo,
-		}})
-		if n := len(d.Alerts) - keepAlerts; n > 0 {
-			d.Alerts = slices.Delete(d.Alerts, 0, n)
+		}}
+		d.Alerts = append(d.Alerts, a)
+		d.find.addAlert(a)
+		for len(d.Alerts) > keepAlerts {
+			d.find.dropAlert(d.Alerts[0])
+			d.Alerts = d.Alerts[1:]
 		}
 	case journal.AlertSent:
 		find(p.ID).Sent = true

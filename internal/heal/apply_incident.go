@@ -100,15 +100,18 @@ func (d *durable) setPhase(i *incident, p journal.IncidentPhase, at time.Time) e
 	}
 	i.Phase = p.To
 	if p.To == autoheal.Recovered && i.Kind == autoheal.NodeOffline && len(i.Order) > 0 {
-		d.CooldownFrom = slices.DeleteFunc(append(d.CooldownFrom, at), func(t time.Time) bool { return at.Sub(t) > time.Hour })
+		d.CooldownFrom = append(d.CooldownFrom, at)
+		for at.Sub(d.CooldownFrom[0]) > time.Hour {
+			d.CooldownFrom = d.CooldownFrom[1:]
+		}
 	}
 	if p.Silent {
 		d.Gone[autoheal.NodeID(i.Subject.ID)] = i.ID
 	}
 	if p.To.Ended() {
 		i.Ended, i.Held = at, nil
-		for _, a := range d.Alerts {
-			if a.Incident == i.ID && a.Active {
+		for _, a := range d.find.alertsOf[i.ID] {
+			if a.Active {
 				// What needs a person stays; that something was being recovered does not.
 				a.Active, a.ResolvedAt = p.To == autoheal.Escalated && a.Severity == autoheal.SeverityCritical, nil
 				if !a.Active {

@@ -224,23 +224,20 @@ func (c *Core) createAlert(cmd autoheal.Command, reply *autoheal.Reply) {
 		return
 	}
 	id := c.alert(nil, alertSpec{name: cmd.Alert.Name, severity: cmd.Alert.Severity, text: cmd.Alert.Message, source: cmd.Actor, labels: cmd.Alert.Labels})
-	for _, a := range c.d.Alerts {
-		if a.ID == id {
-			reply.Alert = &a.Alert
-		}
+	if a := c.d.alert(id); a != nil {
+		reply.Alert = &a.Alert
 	}
 	reply.Message = "alert " + id + " was raised"
 }
 
 func (c *Core) silence(cmd autoheal.Command, reply *autoheal.Reply) {
-	for _, a := range c.d.Alerts {
-		if a.ID == cmd.Target.ID {
-			c.record(a.Incident, journal.AlertSilenced{ID: a.ID, Until: cmd.Until, By: cmd.Actor})
-			reply.Alert, reply.Message = &a.Alert, "alert "+a.ID+" is silenced"+untilText(cmd.Until)
-			return
-		}
+	a := c.d.alert(cmd.Target.ID)
+	if a == nil {
+		refuse(reply, autoheal.ErrNotFound, "Alert not found: %s", cmd.Target.ID)
+		return
 	}
-	refuse(reply, autoheal.ErrNotFound, "Alert not found: %s", cmd.Target.ID)
+	c.record(a.Incident, journal.AlertSilenced{ID: a.ID, Until: cmd.Until, By: cmd.Actor})
+	reply.Alert, reply.Message = &a.Alert, "alert "+a.ID+" is silenced"+untilText(cmd.Until)
 }
 
 // quarantineClear forgives an offender: its node returns to service as any other.

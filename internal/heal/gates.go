@@ -225,10 +225,22 @@ const stormAutoRelease = 10 * time.Minute
 // begunBefore reports whether an incident was being acted upon at t already: stored proof and unfinished actions go on at
 // once, whatever has happened since.
 func begunBefore(p *proposal, t time.Time) bool {
-	if p.rec != nil && !p.rec.SafeAt.IsZero() && p.rec.StepAt.Before(t) {
-		return true
+	begun := begunAt(p)
+	return !begun.IsZero() && begun.Before(t)
+}
+
+// begunAt is when a recovery or its incident was first acted upon, zero for never.
+func begunAt(p *proposal) time.Time {
+	var at time.Time
+	if p.rec != nil && !p.rec.SafeAt.IsZero() {
+		at = p.rec.StepAt
 	}
-	return p.i != nil && slices.ContainsFunc(p.i.Actions, func(a *action) bool { return a.IntentAt.Before(t) })
+	if p.i != nil && len(p.i.Actions) > 0 {
+		if first := p.i.Actions[0].IntentAt; at.IsZero() || first.Before(at) {
+			at = first
+		}
+	}
+	return at
 }
 
 func gateSettle(c *Core, p *proposal) verdict {
@@ -284,40 +296,28 @@ func gateFence(c *Core, p *proposal) verdict {
 	return verdict{Reason: autoheal.ReasonFenceUnproven, Detail: "nothing proves yet that the old copy is gone", On: "node/" + string(p.rec.From)}
 }
 
+// gateCooldown spares stragglers after three nodes were recovered within five minutes (behaviour D5), and after a storm that
+// ended because contact was back (D2).
 func gateCooldown(c *Core, p *proposal) verdict {
 	if !p.silence || p.byPerson() {
 		return pass
 	}
-	v := pass
-	for _, cool := range c.cooldowns() {
-		until := cool.since.Add(c.pol.Budgets.Cooldown)
-		if c.now.Before(until) && until.After(v.Until) && !begunBefore(p, cool.since) {
-			v = verdict{Reason: autoheal.ReasonCooldown, Detail: cool.why + "; stragglers get time to answer", Until: until}
+	v, begun := pass, begunAt(p)
+	spare := func(since time.Time, why string) {
+		if until := since.Add(c.pol.Budgets.Cooldown); c.now.Before(until) && until.After(v.Until) && (begun.IsZero() || !begun.Before(since)) {
+			v = verdict{Reason: autoheal.ReasonCooldown, Detail: why + "; stragglers get time to answer", Until: until}
 		}
+	}
+	f := c.d.CooldownFrom
+	for n := len(f) - 1; n >= 2 && v.OK && c.now.Before(f[n].Add(c.pol.Budgets.Cooldown)); n-- {
+		if f[n].Sub(f[n-2]) <= 5*time.Minute { // behaviour D5; a recovery later on does not end the cool-down of a burst
+			spare(f[n], "several nodes were recovered within 5 minutes")
+		}
+	}
+	if over := c.d.StormOver; !over.IsZero() { // behaviour D2
+		spare(over, "contact with many nodes came back a moment ago")
 	}
 	return v
-}
-
-// cooldown is a time since which stragglers are spared.
-type cooldown struct {
-	since time.Time
-	why   string
-}
-
-// cooldowns says since when stragglers are spared: three nodes were recovered within five minutes (behaviour D5), or a
-// storm ended because contact was back (D2).
-func (c *Core) cooldowns() []cooldown {
-	var out []cooldown
-	f := c.d.CooldownFrom
-	for n := 2; n < len(f); n++ { // a recovery later on does not end the cool-down of a burst
-		if f[n].Sub(f[n-2]) <= 5*time.Minute {
-			out = append(out, cooldown{f[n], "several nodes were recovered within 5 minutes"})
-		}
-	}
-	if !c.d.StormOver.IsZero() {
-		out = append(out, cooldown{c.d.StormOver, "contact with many nodes came back a moment ago"})
-	}
-	return out
 }
 
 // gateApproval asks how far the healer may go by itself (behaviour D6).
@@ -346,9 +346,9 @@ func gateApproval(c *Core, p *proposal) verdict {
 }
 
 func (c *Core) approvalFor(p *proposal) verdict {
-	for _, id := range slices.Sorted(maps.Keys(c.d.Approvals)) {
-		a := c.d.Approvals[id]
-		if a.Verb != p.verb || !a.Target.Same(p.target) || a.Generation != p.target.Generation || !active(a.Expires, c.now) {
+	for _, a := range c.d.find.approvals[approvalKey{p.verb, p.target}] {
+		id := a.ID
+		if !active(a.Expires, c.now) {
 			continue
 		}
 		if a.State == "given" {

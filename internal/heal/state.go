@@ -38,6 +38,8 @@ type durable struct {
 	CommandOrder []string                                `json:"commandOrder"`
 	CmdActions   map[autoheal.ActionID]*action           `json:"cmdActions"` // actions of commands that belong to no incident
 	Orderly      bool                                    `json:"orderly"`
+
+	find lookup // derived
 }
 
 // counters make IDs; they never go back.
@@ -197,7 +199,7 @@ func newDurable() *durable {
 		Settled: map[autoheal.WorkloadID]int{}, Marks: map[string]*ownMark{}, Budgets: map[string]*budget{},
 		Offenders: map[string]*offender{}, Transients: map[string][]time.Time{}, Approvals: map[string]*approval{},
 		Pauses: map[string]*pause{}, Vetoes: map[string]*pause{}, FenceWords: map[autoheal.NodeID]*fenceWord{}, Gone: map[autoheal.NodeID]autoheal.IncidentID{},
-		Commands: map[string]string{}, CmdActions: map[autoheal.ActionID]*action{},
+		Commands: map[string]string{}, CmdActions: map[autoheal.ActionID]*action{}, find: newLookup(),
 	}
 }
 
@@ -224,14 +226,4 @@ func (i *incident) findAction(verb autoheal.Verb, target autoheal.Ref) *action {
 		}
 	}
 	return nil
-}
-
-// alerted reports whether the incident has raised an alert under this key.
-func (d *durable) alerted(key string) bool {
-	for n := len(d.Alerts) - 1; n >= 0; n-- {
-		if d.Alerts[n].DedupKey == key {
-			return true
-		}
-	}
-	return false
 }
