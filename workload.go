@@ -143,6 +143,7 @@ const (
 	ExitCompleted   ExitReason = "completed"    // exit code 0 by itself
 	ExitCrashed     ExitReason = "crashed"      // a code other than 0, or a signal that nobody of ours sent
 	ExitStartFailed ExitReason = "start_failed" // the program could not be started: not found, not executable, bad image
+	ExitNodeFault   ExitReason = "node_fault"   // its node could not start it: no control group, no pipe, no process to be had
 	ExitStopped     ExitReason = "stopped"      // a stop that was asked for
 	ExitDrained     ExitReason = "drained"      // stopped by a drain
 	ExitPreempted   ExitReason = "preempted"    // stopped for a more important workload

@@ -67,5 +67,7 @@ func killShim(dir string) error {
 		}
 		return nil
 	}
-	return errors.New("find shim: no process runs with " + dir)
+	return fmt.Errorf("%w with %s", errNoShim, dir)
 }
+
+var errNoShim = errors.New("find shim: no process runs")

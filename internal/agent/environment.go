@@ -9,12 +9,16 @@ import (
 	"autoheal.dev/autoheal/internal/nodeproto"
 )
 
+// homeVariable holds the working folder of a process: unlike HOME, a workload cannot replace it.
+const homeVariable = "AUTOHEAL_HOME"
+
 // hostEnvironment is the environment of a process: built, never inherited. GPUs are named by their indices here.
 func hostEnvironment(req *nodeproto.StartRequest, node string, gpus []string, home string) []string {
 	env := map[string]string{
 		"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": home, "LANG": "C.UTF-8",
 	}
 	maps.Copy(env, req.Spec.Env)
+	env[homeVariable] = home
 	visible := strings.Join(gpus, ",")
 	env["CUDA_VISIBLE_DEVICES"] = visible
 	env["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID" // CUDA's own order is by speed: the indices would name other GPUs

@@ -21,10 +21,7 @@ func (a *Agent) killOrphans(at *attempt) error {
 		}
 		return g.RemoveSoon(a.clk)
 	}
-	marks := []string{
-		"AUTOHEAL_WORKLOAD=" + string(at.key.workload), "AUTOHEAL_ATTEMPT=" + strconv.Itoa(at.key.attempt),
-		"AUTOHEAL_NODE=" + a.opts.Name,
-	}
+	marks := ourMarks(at.spec.Env)
 	for range 100 {
 		found := markedProcesses(marks)
 		if len(found) == 0 {

@@ -41,11 +41,15 @@ func (a *Agent) doStart(ctx context.Context, req nodeproto.StartRequest) (*nodep
 	}
 	defer a.release(k)
 	dir := a.attemptDir(k)
-	if err := a.prepareFolder(dir, spec); err != nil {
-		return nil, errors.Join(err, os.RemoveAll(dir)) // without a shim nothing runs, so nothing may remain either
+	err = a.freeGroup(k, spec)
+	if err == nil {
+		err = a.prepareFolder(dir, spec)
 	}
-	if err := a.spawn(k, dir, spec); err != nil {
-		return nil, errors.Join(err, os.RemoveAll(dir))
+	if err == nil {
+		err = a.spawn(k, dir, spec)
+	}
+	if err != nil { // without a shim nothing runs, so nothing may remain either
+		return nil, refuse(nodeproto.CodeNodeFault, "start %s: %v", req.Workload, errors.Join(err, os.RemoveAll(dir)))
 	}
 	return &nodeproto.Accepted{Accepted: true}, nil
 }

@@ -68,6 +68,8 @@ func DescribeExit(w *autoheal.Workload) string {
 		return fmt.Sprintf("out of GPU memory (%s)", what)
 	case e.Reason == autoheal.ExitStartFailed:
 		return "could not be started: " + e.Detail
+	case e.Reason == autoheal.ExitNodeFault:
+		return "its node could not start it: " + e.Detail
 	case e.Reason == autoheal.ExitCrashed && e.Detail != "":
 		return fmt.Sprintf("%s, its last line was %q", what, lastLine(e.Detail))
 	case e.Reason == autoheal.ExitCrashed:

@@ -35,6 +35,7 @@ const (
 	CodeLeaseExpired = "LEASE_EXPIRED" // an at-most-once start while contact is not proven: nothing was started
 	CodeInvalid      = "INVALID"       // the request is wrong
 	CodeGPUBusy      = "GPU_BUSY"      // an assigned GPU is held by another attempt
+	CodeNodeFault    = "NODE_FAULT"    // this machine cannot start it (its disk, its control groups, its processes): nothing was started
 	CodeUnsupported  = "UNSUPPORTED"   // no container runtime, no right, …; Message says what was looked for
 	CodeNotFound     = "NOT_FOUND"
 )

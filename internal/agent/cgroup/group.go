@@ -31,6 +31,14 @@ type Group struct {
 // Exists reports whether g names a group at all.
 func (g Group) Exists() bool { return g.Version != None }
 
+// Present reports whether any of g's folders is there.
+func (g Group) Present() bool {
+	return slices.ContainsFunc(g.folders(), func(dir string) bool {
+		_, err := os.Stat(dir)
+		return err == nil
+	})
+}
+
 // Child returns the group called name below g.
 func (g Group) Child(name string) Group {
 	c := Group{Version: g.Version, Dirs: map[string]string{}}

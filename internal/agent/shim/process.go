@@ -86,7 +86,10 @@ func fork(s *Spec, path string, files [3]uintptr, check func() error) (int, erro
 		}
 		return 0, leaveErr
 	}
-	if err != nil {
+	switch {
+	case errors.Is(err, unix.EAGAIN): // of the fork: this machine, or its user, has no process to give
+		return 0, fmt.Errorf("fork: %w", err)
+	case err != nil:
 		return 0, fmt.Errorf("%w: exec %s: %w", errNotStarted, path, err)
 	}
 	return pid, nil

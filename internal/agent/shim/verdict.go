@@ -27,9 +27,12 @@ type ending struct {
 // exit is the verdict.
 func (e *ending) exit() autoheal.Exit {
 	if e.startErr != nil {
-		reason := autoheal.ExitStartFailed
-		if e.asked != "" {
+		reason := autoheal.ExitNodeFault
+		switch {
+		case e.asked != "":
 			reason = e.asked
+		case errors.Is(e.startErr, errNotStarted):
+			reason = autoheal.ExitStartFailed
 		}
 		return autoheal.Exit{Code: -1, Reason: reason, Detail: e.startErr.Error()}
 	}

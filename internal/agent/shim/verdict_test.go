@@ -27,6 +27,7 @@ func TestExitVerdict(t *testing.T) {
 		{"killed by a stranger", ending{status: killed}, autoheal.Exit{Code: -1, Signal: "SIGKILL", Reason: autoheal.ExitCrashed}},
 		{"stopped, even if it ended well", ending{status: code0, asked: autoheal.ExitPreempted}, autoheal.Exit{Reason: autoheal.ExitPreempted}},
 		{"not started", ending{startErr: errNotStarted}, autoheal.Exit{Code: -1, Reason: autoheal.ExitStartFailed}},
+		{"its node could not", ending{startErr: unix.EBUSY}, autoheal.Exit{Code: -1, Reason: autoheal.ExitNodeFault}},
 		{"too late to start", ending{startErr: errLate, asked: autoheal.ExitSelfStop}, autoheal.Exit{Code: -1, Reason: autoheal.ExitSelfStop}},
 		{"own limit", ending{status: killed, after: ownOOM}, autoheal.Exit{Code: -1, Signal: "SIGKILL", OOM: autoheal.OOMHostCgroup, Reason: autoheal.ExitCrashed}},
 		{"a child was killed, the parent gave up", ending{status: code1, after: ownOOM}, autoheal.Exit{Code: 1, OOM: autoheal.OOMHostCgroup, Reason: autoheal.ExitCrashed}},

@@ -74,6 +74,21 @@ func TestBusyNodeIsAskedAgain(t *testing.T) {
 	})
 }
 
+// TestNodeThatCannotStart: the attempt goes to another node, and nothing is held against the workload.
+func TestNodeThatCannotStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := openFleet(t, 2, 0)
+		settle(time.Second)
+		f.gw.inject(&fault{command: nodeproto.CmdStart, refuse: &openclaw.NodeError{Code: nodeproto.CodeNodeFault, Message: "no control group"}})
+		id := f.submit(t, "c/1", job("train"))
+		settle(10 * time.Second)
+		f.mustRun(t, id, 1)
+		if w := f.last(t, id); w.Restarts != 0 || w.Node == "n1" {
+			t.Errorf("it runs on %s with %d restarts counted", w.Node, w.Restarts)
+		}
+	})
+}
+
 // TestExitObservedIsKnownHere: the driver itself observes exits. A start that claims one for an attempt which was placed
 // meanwhile would make a second copy.
 func TestExitObservedIsKnownHere(t *testing.T) {

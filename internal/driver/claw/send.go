@@ -108,12 +108,15 @@ func (d *Driver) sendStart(ctx context.Context, n *node, ref attemptRef, req nod
 			d.busyGPUs[g] = now.Add(shunFor)
 		}
 		d.unplaceLocked(ctx, w, a, "a GPU of "+string(n.id)+" is still held; looking for another place", now)
+	case code == nodeproto.CodeNodeFault && !a.maybe: // no fault of the workload's
+		d.shunned[n.id] = now.Add(shunFor)
+		d.unplaceLocked(ctx, w, a, string(n.id)+" cannot start it ("+refusalText(err)+"); looking for another place", now)
 	case code == nodeproto.CodeLeaseExpired: // its next poll proves contact
 		d.retryAt[key] = now.Add(retryAfter / 10)
 	case code == nodeproto.CodeGPUBusy, code == openclaw.NodeBusy, code == openclaw.NodeExpired: // this request was not run
 		d.retryAt[key] = now.Add(retryAfter)
 	case a.maybe: // an earlier request may win yet: it is over when the node says that nothing of it is there
-		c.stop = &stopOrder{Action: a.action, Reason: autoheal.ExitStartFailed, Force: true}
+		c.stop = &stopOrder{Action: a.action, Reason: refusalReason(code), Force: true}
 		if err := d.saveLocked(ctx, putAttempt(c)); err != nil {
 			d.retryAt[key] = now.Add(retryAfter)
 			return
@@ -121,8 +124,16 @@ func (d *Driver) sendStart(ctx context.Context, n *node, ref attemptRef, req nod
 		d.log.LogAttrs(ctx, slog.LevelWarn, "a start was refused after one whose outcome is not known", slog.String("workload", ref.String()), slog.String("node", string(n.id)), slog.String("error", refusalText(err)))
 		d.touchLocked(w, c, now, "start")
 	default:
-		d.endLocked(ctx, w, a, &autoheal.Exit{Code: -1, Reason: autoheal.ExitStartFailed, Detail: refusalText(err)}, now, "start")
+		d.endLocked(ctx, w, a, &autoheal.Exit{Code: -1, Reason: refusalReason(code), Detail: refusalText(err)}, now, "start")
 	}
+}
+
+// refusalReason says whose fault it is that a node did not start an attempt.
+func refusalReason(code string) autoheal.ExitReason {
+	if code == nodeproto.CodeNodeFault {
+		return autoheal.ExitNodeFault
+	}
+	return autoheal.ExitStartFailed
 }
 
 // refusalText is what the node itself said.
