@@ -62,7 +62,7 @@ func inNamespace(t *testing.T) bool {
 
 // cluster is a data directory, how to run a cluster on it, and the run of the moment.
 type cluster struct {
-	t     *testing.T
+	t     testing.TB
 	run   leakcheck.Run
 	dir   string
 	flags []string
@@ -71,13 +71,13 @@ type cluster struct {
 }
 
 // newCluster makes an empty data directory. Whatever runs on it ends with the test; what ends only then is a leak.
-func newCluster(t *testing.T, flags ...string) *cluster {
+func newCluster(t testing.TB, flags ...string) *cluster {
 	t.Helper()
 	return newClusterAt(t, shortDir(t), flags...)
 }
 
 // shortDir is t.TempDir with a name that leaves room for the paths of sockets, which may have 107 bytes.
-func shortDir(t *testing.T) string {
+func shortDir(t testing.TB) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "ah")
 	if err != nil {
@@ -91,7 +91,7 @@ func shortDir(t *testing.T) string {
 	return dir
 }
 
-func newClusterAt(t *testing.T, dir string, flags ...string) *cluster {
+func newClusterAt(t testing.TB, dir string, flags ...string) *cluster {
 	t.Helper()
 	c := &cluster{t: t, dir: filepath.Join(dir, "data")}
 	t.Cleanup(func() { c.purge() }) // runs after the look for leaks
@@ -163,7 +163,7 @@ func (c *cluster) cli(args ...string) result {
 	return execute(c.t, exec.Command(binary, append(args, "--server", "unix:"+c.dir+"/api.sock", "--data", c.dir)...))
 }
 
-func execute(t *testing.T, cmd *exec.Cmd) result {
+func execute(t testing.TB, cmd *exec.Cmd) result {
 	t.Helper()
 	var stdout, stderr strings.Builder
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
@@ -223,7 +223,7 @@ func (c *cluster) await(what string, ok func() bool) {
 	}
 }
 
-func decode[T any](t *testing.T, text string) T {
+func decode[T any](t testing.TB, text string) T {
 	t.Helper()
 	var v T
 	if err := json.Unmarshal([]byte(text), &v); err != nil {
@@ -232,7 +232,7 @@ func decode[T any](t *testing.T, text string) T {
 	return v
 }
 
-func writeFile(t *testing.T, path, text string, mode os.FileMode) {
+func writeFile(t testing.TB, path, text string, mode os.FileMode) {
 	t.Helper()
 	if err := os.WriteFile(path, []byte(text), mode); err != nil {
 		t.Fatal(err)
@@ -242,7 +242,7 @@ func writeFile(t *testing.T, path, text string, mode os.FileMode) {
 	}
 }
 
-func readFile(t *testing.T, path string) string {
+func readFile(t testing.TB, path string) string {
 	t.Helper()
 	b, err := os.ReadFile(path)
 	if err != nil {
@@ -251,7 +251,7 @@ func readFile(t *testing.T, path string) string {
 	return string(b)
 }
 
-func mustContain(t *testing.T, what, text string, words ...string) {
+func mustContain(t testing.TB, what, text string, words ...string) {
 	t.Helper()
 	for _, w := range words {
 		if !strings.Contains(text, w) {

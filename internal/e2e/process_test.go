@@ -22,18 +22,18 @@ import (
 
 // process is a run of the program whose output is followed.
 type process struct {
-	t    *testing.T
+	t    testing.TB
 	cmd  *exec.Cmd
 	out  *transcript
 	done chan struct{} // closed when it ended
 }
 
-func startProcess(t *testing.T, args ...string) *process {
+func startProcess(t testing.TB, args ...string) *process {
 	t.Helper()
 	return startCommand(t, exec.Command(binary, args...))
 }
 
-func startCommand(t *testing.T, cmd *exec.Cmd) *process {
+func startCommand(t testing.TB, cmd *exec.Cmd) *process {
 	t.Helper()
 	p := &process{t: t, cmd: cmd, out: newTranscript(), done: make(chan struct{})}
 	cmd.Stdout, cmd.Stderr = p.out, p.out
@@ -178,7 +178,7 @@ func (tr *transcript) find(text string, d time.Duration) (string, bool) {
 }
 
 // identity names one process for good: a number alone can be given to another one.
-func identity(t *testing.T, pid int) string {
+func identity(t testing.TB, pid int) string {
 	t.Helper()
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
@@ -192,7 +192,7 @@ func identity(t *testing.T, pid int) string {
 }
 
 // handle opens a process, so that its end can be waited for.
-func handle(t *testing.T, pid int) *os.File {
+func handle(t testing.TB, pid int) *os.File {
 	t.Helper()
 	fd, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
@@ -204,7 +204,7 @@ func handle(t *testing.T, pid int) *os.File {
 }
 
 // awaitEnd waits for the end of a process.
-func awaitEnd(t *testing.T, h *os.File) {
+func awaitEnd(t testing.TB, h *os.File) {
 	t.Helper()
 	n, err := unix.Poll([]unix.PollFd{{Fd: int32(h.Fd()), Events: unix.POLLIN}}, int(patience/time.Millisecond))
 	for err == unix.EINTR { //nolint:errorlint // a system call returns the number itself
