@@ -53,7 +53,7 @@ func (w *containerWorker) start(check func() error) (int, error) {
 	if err != nil {
 		return 0, w.refused(err, check)
 	}
-	w.out, w.sink = out, newLogSink(w.spec.LogBytes, w.spec.LogRate, Boottime)
+	w.out, w.sink = out, newLogSink(w.spec.LogBytes, w.spec.LogRate, Boottime, w.clk)
 	w.reader.Go(w.copyOutput)
 	if err := check(); err != nil {
 		return 0, err

@@ -41,7 +41,7 @@ func (w *hostWorker) start(check func() error) (int, error) {
 		}
 		w.made = true
 	}
-	w.sink = newLogSink(w.spec.LogBytes, w.spec.LogRate, w.boot)
+	w.sink = newLogSink(w.spec.LogBytes, w.spec.LogRate, w.boot, w.clk)
 	var ends [2]*os.File
 	for i, stream := range []byte{'o', 'e'} {
 		r, wr, err := pipe()

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 	"unicode/utf8"
+
+	"autoheal.dev/autoheal/internal/clock"
 )
 
 // Bounds of a workload's output.
@@ -19,15 +21,17 @@ const (
 	pendingMax  = 128 << 10
 	defLogBytes = 4 << 20
 	defLogRate  = 8 << 20
+	tellDropped = time.Second // after which it is told that lines are missing, if no line comes to tell it before
 )
 
 // logSink takes lines from the pipe readers and hands them to one writer. A reader never waits for the disk: what does
 // not fit into the bounded buffer, or comes faster than the rate, is dropped and counted, and the count is written down
-// where the lines are missing.
+// where the lines are missing: before the next line, or soon after the last one.
 type logSink struct {
 	maxBytes int64
 	rate     int64
 	boot     func() time.Duration
+	clk      clock.Clock
 	wake     chan struct{}
 	done     chan struct{}
 
@@ -49,7 +53,7 @@ type logSink struct {
 	fault error
 }
 
-func newLogSink(maxBytes, rate int64, boot func() time.Duration) *logSink {
+func newLogSink(maxBytes, rate int64, boot func() time.Duration, clk clock.Clock) *logSink {
 	if maxBytes <= 0 {
 		maxBytes = defLogBytes
 	}
@@ -57,7 +61,7 @@ func newLogSink(maxBytes, rate int64, boot func() time.Duration) *logSink {
 		rate = defLogRate
 	}
 	s := &logSink{
-		maxBytes: maxBytes, rate: rate, tokens: rate, refill: boot(), boot: boot,
+		maxBytes: maxBytes, rate: rate, tokens: rate, refill: boot(), boot: boot, clk: clk,
 		wake: make(chan struct{}, 1), done: make(chan struct{}),
 	}
 	go s.write()
@@ -75,16 +79,22 @@ func (s *logSink) put(at time.Duration, stream byte, text string) {
 	}
 	s.remember(stream, text)
 	if s.closed || int64(len(text)) > s.tokens || len(s.pending)+len(text)+64 > pendingMax {
-		s.dropped++
+		if s.dropped++; s.dropped == 1 {
+			s.wakeWriter() // to tell it in time
+		}
 		return
 	}
 	s.mark(at)
 	s.tokens -= int64(len(text))
 	s.pending = appendRecord(s.pending, at, stream, text)
 	s.lines++
+	s.wakeWriter()
+}
+
+func (s *logSink) wakeWriter() {
 	select {
 	case s.wake <- struct{}{}:
-	default:
+	default: // it is to look already
 	}
 }
 
@@ -148,18 +158,28 @@ func (s *logSink) close() error {
 	s.mark(s.boot())
 	s.closed = true
 	s.mu.Unlock()
-	select {
-	case s.wake <- struct{}{}:
-	default:
-	}
+	s.wakeWriter()
 	<-s.done
 	return s.fault
 }
 
+// write writes what is pending until the sink is closed. The timer runs while lines are missing that nobody has told of.
 func (s *logSink) write() {
 	defer close(s.done)
-	for range s.wake {
+	late := s.clk.NewTimer(tellDropped)
+	defer late.Stop()
+	late.Stop()
+	for armed := false; ; {
+		told := false
+		select {
+		case <-s.wake:
+		case <-late.C():
+			armed, told = false, true
+		}
 		s.mu.Lock()
+		if told {
+			s.mark(s.boot())
+		}
 		batch, lines, closed := s.pending, s.lines, s.closed
 		s.pending, s.lines = s.spare[:0], 0
 		s.mu.Unlock()
@@ -171,7 +191,18 @@ func (s *logSink) write() {
 			}
 			return
 		}
+		if !armed && s.missing() {
+			late.Reset(tellDropped)
+			armed = true
+		}
 	}
+}
+
+// missing reports whether lines were dropped that no marker counts yet.
+func (s *logSink) missing() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.dropped > 0
 }
 
 // writeBatch loses the batch where the disk is full or broken, and says so as a marker when it works again.

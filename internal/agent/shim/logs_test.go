@@ -6,10 +6,13 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 	"unicode/utf8"
 
 	"pgregory.net/rapid"
+
+	"autoheal.dev/autoheal/internal/clock"
 )
 
 func split(pieces ...string) []string {
@@ -81,7 +84,7 @@ func FuzzSplitter(f *testing.F) {
 func TestSinkCountsWhatItDrops(t *testing.T) {
 	t.Chdir(t.TempDir())
 	now := time.Duration(0)
-	s := newLogSink(4<<10, 1000, func() time.Duration { return now })
+	s := newLogSink(4<<10, 1000, func() time.Duration { return now }, clock.Real{})
 	const lines = 500
 	for i := range lines {
 		now += time.Millisecond
@@ -116,9 +119,40 @@ func TestSinkCountsWhatItDrops(t *testing.T) {
 	}
 }
 
+// TestSinkTellsOfTheLastDropped ends a burst with lines that are dropped, and says nothing more: that they are missing is
+// told all the same.
+func TestSinkTellsOfTheLastDropped(t *testing.T) {
+	t.Chdir(t.TempDir())
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		s := newLogSink(4<<10, 100, func() time.Duration { return time.Since(began) }, clock.Real{})
+		for range 5 {
+			s.put(s.boot(), 'o', strings.Repeat("x", 80))
+		}
+		said := func() string {
+			time.Sleep(tellDropped + time.Millisecond)
+			synctest.Wait()
+			data, err := os.ReadFile(logName(0))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return string(data)
+		}
+		if got := said(); strings.Count(got, " o x") != 1 || !strings.HasSuffix(got, " d 4\n") {
+			t.Errorf("one line and the count of four should be there: %q", got)
+		}
+		if again := said(); strings.Count(again, " d ") != 1 {
+			t.Errorf("told again: %q", again)
+		}
+		if err := s.close(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
 func TestLastWords(t *testing.T) {
 	t.Chdir(t.TempDir())
-	s := newLogSink(0, 0, func() time.Duration { return 0 })
+	s := newLogSink(0, 0, func() time.Duration { return 0 }, clock.Real{})
 	defer s.close()
 	s.put(0, 'o', "step 1")
 	if got := s.lastWords(); got != "step 1" {
