@@ -146,7 +146,10 @@ Workloads run under shims of their own and live on when the agent ends; the next
 			if mark := os.Getenv("AUTOHEAL_TEST_RUN"); mark != "" {
 				opt.ShimEnv = []string{"AUTOHEAL_TEST_RUN=" + mark}
 			}
-			opt.Data, opt.Version, opt.RefusedRenews = dataDir(cmd), version, embedded
+			opt.Data, opt.Version = dataDir(cmd), version
+			if embedded {
+				opt.HealerLock = filepath.Join(opt.Data, "lock")
+			}
 			opt.Clock = clock.Real{}
 			opt.Logger = slog.New(slog.NewTextHandler(io.err, &slog.HandlerOptions{Level: slog.LevelInfo}))
 			err = agent.Run(cmd.Context(), opt)
@@ -168,7 +171,7 @@ Workloads run under shims of their own and live on when the agent ends; the next
 	f.Float64Var(&opt.CPUs, "cpus", 0, "cores that workloads may use in all (default: the machine's)")
 	f.StringVar(&opt.CgroupPrefix, "cgroup", "", "control group for the nodes of this machine (default autoheal; none uses none)")
 	f.IntVar(&opt.EphemeralFD, "ephemeral-fd", 0, "inherited pipe: when it closes, end everything")
-	f.BoolVar(&embedded, "embedded", false, "the gateway is on this machine: a refused connection renews the lease")
+	f.BoolVar(&embedded, "embedded", false, "the healer is on this machine and in the same data directory: a refused connection renews the lease while no healer runs")
 	return cmd
 }
 

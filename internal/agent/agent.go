@@ -92,10 +92,14 @@ func Run(ctx context.Context, opts Options) error {
 		return err
 	}
 	a.startWatchers(cancel)
+	backoff := openclaw.Backoff{}
+	if opts.HealerLock != "" { // on one machine a redial costs nothing, and each refused one renews what is short-lived
+		backoff.Max = localRedial
+	}
 	client := openclaw.NewNodeClient(openclaw.NodeOptions{
 		URL: opts.Gateway, Token: token, Identity: identity, Name: opts.Name, Version: opts.Version, Platform: "linux",
 		InstanceID: a.life, Caps: []string{"autoheal"}, Commands: nodeproto.Commands(), Logger: a.log, Clock: a.clk,
-		Handle: a.handle, Immediate: a.immediate, OnState: a.connection,
+		Handle: a.handle, Immediate: a.immediate, OnState: a.connection, Backoff: backoff,
 		Remember: func(command string) bool { return command == nodeproto.CmdStart || command == nodeproto.CmdStop },
 	})
 	err = client.Run(ctx)
@@ -109,6 +113,9 @@ func Run(ctx context.Context, opts Options) error {
 	}
 	return err
 }
+
+// localRedial is the longest wait between two tries to reach a gateway on this machine.
+const localRedial = 500 * time.Millisecond
 
 // open prepares all that needs no gateway. The file returned holds the folder's lock.
 func open(opts Options) (*Agent, *os.File, error) {
@@ -179,14 +186,15 @@ func (a *Agent) connection(state openclaw.ConnState, err error) {
 	if err != nil {
 		a.log.Debug("gateway connection", slog.String("state", string(state)), slog.Any("error", err))
 	}
-	if state != openclaw.StateRefused || !a.opts.RefusedRenews {
-		return // silence, resets and refusals by protocol prove nothing about the healer (behaviour C4)
+	now := a.boot() // of before the look: a healer that starts right after it counts from then
+	if state != openclaw.StateRefused || a.opts.HealerLock == "" || !healerGone(a.opts.HealerLock) {
+		return // silence, resets, refusals by protocol or by a firewall prove nothing about the healer (behaviour C4)
 	}
 	a.mu.Lock()
 	if a.lease.selfStop == 0 { // this life has not heard of it: the shims remember
 		a.lease.selfStop = a.rememberedSelfStopLocked()
 	}
-	renewed := a.lease.refusedAt(a.boot())
+	renewed := a.lease.refusedAt(now)
 	a.mu.Unlock()
 	if renewed {
 		a.renewAll()

@@ -51,7 +51,7 @@ func (l *lease) ack(n int64, selfStop time.Duration) bool {
 	return !before.polled || l.selfStop != before.selfStop || l.deadline != before.deadline
 }
 
-// refusedAt extends the lease because the gateway's own process is proven gone.
+// refusedAt extends the lease because the healer's own process is proven gone.
 func (l *lease) refusedAt(now time.Duration) bool {
 	if l.selfStop == 0 || now+l.selfStop <= l.deadline {
 		return false

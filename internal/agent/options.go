@@ -52,9 +52,10 @@ type Options struct {
 	// EphemeralFD is an inherited pipe whose closing means that the parent died: everything is stopped and Run returns.
 	// 0 = none.
 	EphemeralFD int
-	// RefusedRenews lets "connection refused" renew the lease. Only for a gateway on this machine, whose healer counts
-	// every wait anew after its own start (behaviour C4).
-	RefusedRenews bool
+	// HealerLock is the file that the healer of a gateway on this machine keeps open for as long as it lives. With it,
+	// "connection refused" renews the lease while no process has it open: that healer counts every wait anew after its
+	// own start (behaviour C4). Empty = nothing but contact renews.
+	HealerLock string
 
 	// Sources watch the machine for signals until their context ends; emit is safe for concurrent use.
 	Sources []func(ctx context.Context, emit func(autoheal.Signal)) error

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -244,11 +245,18 @@ func serveCommand(ctx context.Context, a *Agent, command, params string) (json.R
 	return a.handle(ctx, invoke(command, params))
 }
 
-// TestOnlyRefusalRenews: a gateway whose process is gone stops nothing; silence, resets and rejections prove nothing.
+// TestOnlyRefusalRenews: a gateway whose process is gone stops nothing; silence, resets and rejections prove nothing, nor
+// does a refusal while the healer lives, which is a firewall's.
 func TestOnlyRefusalRenews(t *testing.T) {
-	for _, allowed := range []bool{true, false} {
+	free, held := healerLock(t), healerLock(t)
+	holder, err := os.Open(held)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer holder.Close()
+	for lock, renews := range map[string]bool{free: true, held: false, filepath.Join(t.TempDir(), "none"): false, "": false} {
 		a := bareAgent(t)
-		a.opts.RefusedRenews = allowed
+		a.opts.HealerLock = lock
 		ask(t, a, nodeproto.PollRequest{SelfStopMS: 60_000})
 		for _, s := range []openclaw.ConnState{openclaw.StateConnected, openclaw.StateDisconnected, openclaw.StateRejected} {
 			a.connection(s, errors.New("reset by peer"))
@@ -257,16 +265,26 @@ func TestOnlyRefusalRenews(t *testing.T) {
 			t.Error("the lease was renewed without a refusal")
 		}
 		a.connection(openclaw.StateRefused, errors.New("connection refused"))
-		if (a.lease.deadline > 0) != allowed {
-			t.Errorf("renewed by a refusal: %v, allowed: %v", a.lease.deadline > 0, allowed)
+		if (a.lease.deadline > 0) != renews {
+			t.Errorf("lock %q: renewed by a refusal: %v, want %v", lock, a.lease.deadline > 0, renews)
 		}
 	}
+}
+
+// healerLock makes a lock file that nobody holds.
+func healerLock(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "lock")
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
 }
 
 // TestRefusalRenewsForAnAdoptedShim: this life has not heard how long the lease is; its shims have.
 func TestRefusalRenewsForAnAdoptedShim(t *testing.T) {
 	a := bareAgent(t)
-	a.opts.RefusedRenews = true
+	a.opts.HealerLock = healerLock(t)
 	a.list("wl-1", "")
 	at := a.attempts[key{"wl-1", 1}]
 	at.spec.Start.AtMostOnce = true
