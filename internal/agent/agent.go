@@ -97,9 +97,11 @@ func Run(ctx context.Context, opts Options) error {
 		backoff.Max = localRedial
 	}
 	client := openclaw.NewNodeClient(openclaw.NodeOptions{
-		URL: opts.Gateway, Token: token, Identity: identity, Name: opts.Name, Version: opts.Version, Platform: "linux",
-		InstanceID: a.life, Caps: []string{"autoheal"}, Commands: nodeproto.Commands(), Logger: a.log, Clock: a.clk,
-		Handle: a.handle, Immediate: a.immediate, OnState: a.connection, Backoff: backoff,
+		ConnectOptions: openclaw.ConnectOptions{
+			URL: opts.Gateway, Token: token, Identity: identity, Name: opts.Name, Version: opts.Version, Platform: "linux", Logger: a.log, Clock: a.clk, OnState: a.connection, Backoff: backoff,
+		},
+		InstanceID: a.life, Caps: []string{"autoheal"}, Commands: nodeproto.Commands(),
+		Handle: a.handle, Immediate: a.immediate,
 		Remember: func(command string) bool { return command == nodeproto.CmdStart || command == nodeproto.CmdStop },
 	})
 	err = client.Run(ctx)

@@ -38,8 +38,8 @@ func TestInvokeErrors(t *testing.T) {
 		return nil, fmt.Errorf("unknown command: workload.run")
 	}
 	commands := []string{"fail", "alerts.create"}
-	_, endOff := node(t, g, openclaw.NodeOptions{Name: "off", Commands: commands})
-	node(t, g, openclaw.NodeOptions{Name: "on", Commands: commands, Platform: "linux x86_64", Handle: fail})
+	_, endOff := node(t, g, openclaw.NodeOptions{ConnectOptions: openclaw.ConnectOptions{Name: "off"}, Commands: commands})
+	node(t, g, openclaw.NodeOptions{ConnectOptions: openclaw.ConnectOptions{Name: "on", Platform: "linux x86_64"}, Commands: commands, Handle: fail})
 	off := waitNode(t, op, func(n openclaw.NodeInfo) bool { return n.DisplayName == "off" && n.Connected })
 	on := waitNode(t, op, func(n openclaw.NodeInfo) bool { return n.DisplayName == "on" && n.Connected })
 	_, err := op.Invoke(t.Context(), call(on.NodeID, "fail", "k"))

@@ -81,8 +81,9 @@ func TestHalfOpenNode(t *testing.T) {
 		var wg sync.WaitGroup
 		join := func(name string, dial openclaw.DialFunc) {
 			c := openclaw.NewNodeClient(openclaw.NodeOptions{
-				URL: "ws://127.0.0.1", Token: token, Name: name, Identity: identity(t, name),
-				Platform: "linux", Version: "1", Commands: []string{"echo"}, Dial: dial, Backoff: openclaw.Backoff{Min: time.Hour, Max: time.Hour},
+				ConnectOptions: openclaw.ConnectOptions{
+					URL: "ws://127.0.0.1", Token: token, Name: name, Identity: identity(t, name), Platform: "linux", Version: "1", Dial: dial, Backoff: openclaw.Backoff{Min: time.Hour, Max: time.Hour},
+				}, Commands: []string{"echo"},
 				Handle: func(_ context.Context, r openclaw.InvokeRequest) (json.RawMessage, error) { return r.Params, nil },
 			})
 			wg.Go(func() {
@@ -138,7 +139,7 @@ func TestHalfOpenNode(t *testing.T) {
 func TestSlowConsumerIsCutAndDelaysNobody(t *testing.T) {
 	g := start(t, gateway.Options{AutoApprove: approveAll, AllowCommands: []string{"echo"}, MaxQueued: 4 << 20, MaxPending: 1000})
 	_, slow := approved(t, g, "slow") // never reads again
-	node(t, g, openclaw.NodeOptions{Name: "well"})
+	node(t, g, openclaw.NodeOptions{ConnectOptions: openclaw.ConnectOptions{Name: "well"}})
 	well := waitNode(t, g.Operator(), func(n openclaw.NodeInfo) bool { return n.DisplayName == "well" && ready(n) }).NodeID
 	events, cancel := g.Operator().Events()
 	defer cancel()
@@ -178,7 +179,7 @@ func TestRestartTellsNodesWhoComeBack(t *testing.T) {
 	g := start(t, opts)
 	r, id := approved(t, g, "raw")
 	seen := make(chan openclaw.ConnState, 100)
-	node(t, g, openclaw.NodeOptions{OnState: func(s openclaw.ConnState, _ error) { seen <- s }})
+	node(t, g, openclaw.NodeOptions{ConnectOptions: openclaw.ConnectOptions{OnState: func(s openclaw.ConnState, _ error) { seen <- s }}})
 	waitNode(t, g.Operator(), func(n openclaw.NodeInfo) bool { return n.DisplayName == "n1" && ready(n) })
 	pending := make(chan error, 1)
 	go func() {
@@ -245,7 +246,9 @@ func TestStopDoesNotWaitForAStuckNode(t *testing.T) {
 func TestNodeGivesUpOnAWrongToken(t *testing.T) {
 	g := start(t, gateway.Options{})
 	c := openclaw.NewNodeClient(openclaw.NodeOptions{
-		URL: g.URL(), Token: "wrong", Identity: identity(t, "n1"), Name: "n1", Platform: "linux", Version: "1",
+		ConnectOptions: openclaw.ConnectOptions{
+			URL: g.URL(), Token: "wrong", Identity: identity(t, "n1"), Name: "n1", Platform: "linux", Version: "1",
+		},
 		Handle: func(context.Context, openclaw.InvokeRequest) (json.RawMessage, error) { return nil, nil },
 	})
 	err := c.Run(t.Context())

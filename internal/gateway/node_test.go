@@ -129,12 +129,16 @@ func TestNodeRemembersAcrossConnections(t *testing.T) {
 	g := open(t)
 	var runs atomic.Int32
 	started, release := make(chan struct{}, 10), make(chan struct{})
-	node(t, g, openclaw.NodeOptions{Backoff: openclaw.Backoff{Slow: time.Millisecond}, Handle: func(ctx context.Context, r openclaw.InvokeRequest) (json.RawMessage, error) {
-		started <- struct{}{}
-		<-r.Disconnected // the connection is gone, the work goes on
-		<-release
-		return json.RawMessage(fmt.Sprint(runs.Add(1))), ctx.Err()
-	}})
+	node(t, g, openclaw.NodeOptions{
+		ConnectOptions: openclaw.ConnectOptions{
+			Backoff: openclaw.Backoff{Slow: time.Millisecond},
+		}, Handle: func(ctx context.Context, r openclaw.InvokeRequest) (json.RawMessage, error) {
+			started <- struct{}{}
+			<-r.Disconnected // the connection is gone, the work goes on
+			<-release
+			return json.RawMessage(fmt.Sprint(runs.Add(1))), ctx.Err()
+		},
+	})
 	id := waitNode(t, g.Operator(), ready).NodeID
 	first := make(chan error, 1)
 	go func() {
@@ -187,9 +191,11 @@ func TestNodeRefusesARequestThatOutlivedItsCaller(t *testing.T) {
 		jump := &jumpClock{}
 		var runs atomic.Int32
 		c := openclaw.NewNodeClient(openclaw.NodeOptions{
-			URL: "ws://127.0.0.1", Token: token, Name: "n1", Identity: identity(t, "n1"), Platform: "linux", Version: "1",
-			Commands: []string{"echo"}, Dial: ln.dial, Clock: jump,
-			Handle: func(context.Context, openclaw.InvokeRequest) (json.RawMessage, error) { runs.Add(1); return nil, nil },
+			ConnectOptions: openclaw.ConnectOptions{
+				URL: "ws://127.0.0.1", Token: token, Name: "n1", Identity: identity(t, "n1"), Platform: "linux", Version: "1", Dial: ln.dial, Clock: jump,
+			},
+			Commands: []string{"echo"},
+			Handle:   func(context.Context, openclaw.InvokeRequest) (json.RawMessage, error) { runs.Add(1); return nil, nil },
 		})
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)

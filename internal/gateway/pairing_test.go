@@ -40,7 +40,7 @@ func TestPairingInTwoSteps(t *testing.T) {
 	events, cancel := op.Events()
 	defer cancel()
 	waitEvent(t, events, named(openclaw.EventConnected))
-	node(t, g, openclaw.NodeOptions{Caps: []string{"gpu"}, Backoff: openclaw.Backoff{Slow: 1}})
+	node(t, g, openclaw.NodeOptions{ConnectOptions: openclaw.ConnectOptions{Backoff: openclaw.Backoff{Slow: 1}}, Caps: []string{"gpu"}})
 
 	dev := decode[openclaw.DevicePairRequest](t, waitEvent(t, events, named(openclaw.EventDevRequested)).Payload)
 	if dev.DeviceID != identity(t, "n1").ID() || dev.DisplayName != "n1" || dev.Role != "node" {
@@ -137,8 +137,8 @@ func TestWideningNeedsAnotherApproval(t *testing.T) {
 
 func TestEffectiveCommandsDependOnThePlatform(t *testing.T) {
 	g := start(t, gateway.Options{AutoApprove: approveAll, AllowCommands: []string{"gpu.list"}})
-	node(t, g, openclaw.NodeOptions{Name: "a", Commands: []string{"system.run", "gpu.list", "gpu.metrics"}})
-	node(t, g, openclaw.NodeOptions{Name: "b", Platform: "linux x86_64", Commands: []string{"system.run", "gpu.list", "gpu.metrics"}})
+	node(t, g, openclaw.NodeOptions{ConnectOptions: openclaw.ConnectOptions{Name: "a"}, Commands: []string{"system.run", "gpu.list", "gpu.metrics"}})
+	node(t, g, openclaw.NodeOptions{ConnectOptions: openclaw.ConnectOptions{Name: "b", Platform: "linux x86_64"}, Commands: []string{"system.run", "gpu.list", "gpu.metrics"}})
 	a := waitNode(t, g.Operator(), func(n openclaw.NodeInfo) bool { return n.DisplayName == "a" && ready(n) })
 	b := waitNode(t, g.Operator(), func(n openclaw.NodeInfo) bool { return n.DisplayName == "b" && ready(n) })
 	if got := strings.Join(a.Commands, " "); got != "system.run gpu.list" {

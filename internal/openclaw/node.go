@@ -15,17 +15,11 @@ import (
 
 // NodeOptions configure a NodeClient.
 type NodeOptions struct {
-	URL        string // ws://host:port
-	Token      string
-	Identity   Identity
-	Name       string // display name
-	Version    string
-	Platform   string // exactly "linux" to be recognised by a gateway
+	ConnectOptions // the Platform is exactly "linux" to be recognised by a gateway
+
 	InstanceID string
 	Caps       []string
 	Commands   []string
-	Logger     *slog.Logger
-	Clock      clock.Clock
 
 	// Handle runs one command, each call in its own goroutine. Its context ends with Run, at the request's timeout, and
 	// when the gateway cancels the request; not when the connection is lost, because then the command's effect still
@@ -36,14 +30,9 @@ type NodeOptions struct {
 	// Remember, if set, says whether results of a command are kept for a repeated idempotency key. Commands that only
 	// read may be left out, so that their results do not push out those that matter. Nil keeps all.
 	Remember func(command string) bool
-	// OnState is told after every change and after every failed attempt, from Run's goroutine. It must not block.
-	OnState func(ConnState, error)
 
-	Backoff       Backoff
-	Link          LinkOptions
 	MaxConcurrent int           // commands running at once; 64 by default; one more is answered BUSY
 	RetryWindow   time.Duration // how long results are remembered; 15 min by default
-	Dial          DialFunc      // nil: TCP
 }
 
 // InvokeRequest is one command for this node. Timeout is what the caller waits from ReceivedAt on, 0 if unlimited.
@@ -89,17 +78,7 @@ type NodeClient struct {
 
 // NewNodeClient makes a client; Run connects it.
 func NewNodeClient(opts NodeOptions) *NodeClient {
-	if opts.Logger == nil {
-		opts.Logger = slog.New(slog.DiscardHandler)
-	}
-	if opts.Clock == nil {
-		opts.Clock = clock.Real{}
-	}
-	if opts.OnState == nil {
-		opts.OnState = func(ConnState, error) {}
-	}
-	opts.Backoff = opts.Backoff.withDefaults()
-	opts.Link.Clock = opts.Clock
+	opts.ConnectOptions = opts.ConnectOptions.withDefaults()
 	opts.MaxConcurrent = orDefault(opts.MaxConcurrent, 64)
 	opts.RetryWindow = orDefault(opts.RetryWindow, 15*time.Minute)
 	return &NodeClient{
@@ -125,10 +104,7 @@ func (c *NodeClient) Run(ctx context.Context) error {
 	defer c.wg.Wait()
 	defer cancel()
 	c.wg.Go(func() { c.stall.watch(c.runCtx, c.clock) })
-	return reconnect(ctx, reconnectOptions{
-		role: RoleNode, seed: c.opts.Identity.ID(), backoff: c.opts.Backoff, clock: c.clock,
-		log: c.log, onState: c.opts.OnState, session: c.session,
-	})
+	return c.opts.reconnect(ctx, RoleNode, c.session)
 }
 
 // session is one connection from dial to its end; it calls up once the gateway has said hello.

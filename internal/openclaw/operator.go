@@ -18,18 +18,7 @@ var OperatorScopes = []string{"operator.read", "operator.write", "operator.pairi
 
 // OperatorOptions configure an OperatorClient.
 type OperatorOptions struct {
-	URL      string
-	Token    string
-	Identity *Identity // nil: no device, which a gateway accepts on direct loopback only
-	Name     string
-	Version  string
-	Platform string
-	Logger   *slog.Logger
-	Clock    clock.Clock
-	OnState  func(ConnState, error) // as in NodeOptions
-	Backoff  Backoff
-	Link     LinkOptions
-	Dial     DialFunc
+	ConnectOptions // without an Identity it has no device, which a gateway accepts on direct loopback only
 
 	// CallTimeout bounds calls other than Invoke; 15 s by default.
 	CallTimeout time.Duration
@@ -57,17 +46,7 @@ var _ Operator = (*OperatorClient)(nil)
 
 // NewOperatorClient makes a client; Run connects it.
 func NewOperatorClient(opts OperatorOptions) *OperatorClient {
-	if opts.Logger == nil {
-		opts.Logger = slog.New(slog.DiscardHandler)
-	}
-	if opts.Clock == nil {
-		opts.Clock = clock.Real{}
-	}
-	if opts.OnState == nil {
-		opts.OnState = func(ConnState, error) {}
-	}
-	opts.Backoff = opts.Backoff.withDefaults()
-	opts.Link.Clock = opts.Clock
+	opts.ConnectOptions = opts.ConnectOptions.withDefaults()
 	opts.CallTimeout = orDefault(opts.CallTimeout, 15*time.Second)
 	opts.Margin = orDefault(opts.Margin, 2*time.Second)
 	return &OperatorClient{opts: opts, log: opts.Logger, clock: opts.Clock, pending: make(map[string]chan Frame)}
@@ -77,14 +56,7 @@ func NewOperatorClient(opts OperatorOptions) *OperatorClient {
 // retried. Subscriptions end with it. It may be called once.
 func (c *OperatorClient) Run(ctx context.Context) error {
 	defer c.hub.Close()
-	seed := c.opts.Name
-	if c.opts.Identity != nil {
-		seed = c.opts.Identity.ID()
-	}
-	return reconnect(ctx, reconnectOptions{
-		role: RoleOperator, seed: seed, backoff: c.opts.Backoff, clock: c.clock,
-		log: c.log, onState: c.opts.OnState, session: c.session,
-	})
+	return c.opts.reconnect(ctx, RoleOperator, c.session)
 }
 
 func (c *OperatorClient) session(ctx context.Context, up func()) error {
@@ -120,8 +92,8 @@ func (c *OperatorClient) connectParams(ch Challenge) *ConnectParams {
 		},
 		Role: RoleOperator, Scopes: OperatorScopes, Auth: &AuthParams{Token: c.opts.Token},
 	}
-	if c.opts.Identity != nil {
-		p.Prove(*c.opts.Identity, ch)
+	if !c.opts.Identity.IsZero() {
+		p.Prove(c.opts.Identity, ch)
 	}
 	return p
 }

@@ -43,7 +43,9 @@ func operatorTest(t *testing.T, body func(c *openclaw.OperatorClient, st *states
 		stop := play(t, n, scripts...)
 		st := &states{}
 		c := openclaw.NewOperatorClient(openclaw.OperatorOptions{
-			URL: "ws://gateway", Token: "s3cret", Name: "healer", Version: "1", Platform: "linux", Dial: n.Dial, OnState: st.add,
+			ConnectOptions: openclaw.ConnectOptions{
+				URL: "ws://gateway", Token: "s3cret", Name: "healer", Version: "1", Platform: "linux", Dial: n.Dial, OnState: st.add,
+			},
 		})
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)

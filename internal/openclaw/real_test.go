@@ -25,7 +25,7 @@ func TestRealGateway(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
-	op := openclaw.NewOperatorClient(openclaw.OperatorOptions{URL: url, Token: token, Name: "autoheal-test", Version: "0.1.0", Platform: "linux", Logger: log})
+	op := openclaw.NewOperatorClient(openclaw.OperatorOptions{ConnectOptions: openclaw.ConnectOptions{URL: url, Token: token, Name: "autoheal-test", Version: "0.1.0", Platform: "linux", Logger: log}})
 	events, unsubscribe := op.Events()
 	defer unsubscribe()
 	run(t, ctx, op.Run)
@@ -36,8 +36,10 @@ func TestRealGateway(t *testing.T) {
 		t.Fatal(err)
 	}
 	node := openclaw.NewNodeClient(openclaw.NodeOptions{
-		URL: url, Token: token, Identity: id, Name: "autoheal-test-" + id.ID()[:8], Version: "0.1.0", Platform: "linux",
-		Caps: []string{"gpu"}, Commands: []string{"echo", "not.allowed"}, Logger: log,
+		ConnectOptions: openclaw.ConnectOptions{
+			URL: url, Token: token, Identity: id, Name: "autoheal-test-" + id.ID()[:8], Version: "0.1.0", Platform: "linux", Logger: log,
+		},
+		Caps: []string{"gpu"}, Commands: []string{"echo", "not.allowed"},
 		Handle: func(ctx context.Context, r openclaw.InvokeRequest) (json.RawMessage, error) {
 			switch {
 			case strings.Contains(string(r.Params), "fail"):
@@ -89,7 +91,7 @@ func TestRealGateway(t *testing.T) {
 	_, err = invoke(id.ID(), "echo", `{}`, "k5", 5*time.Second)
 	expect(t, "offline", err, openclaw.OutcomeNotSent, "node not connected")
 
-	wrong := openclaw.NewOperatorClient(openclaw.OperatorOptions{URL: url, Token: token + "x", Name: "autoheal-test", Version: "0.1.0", Platform: "linux"})
+	wrong := openclaw.NewOperatorClient(openclaw.OperatorOptions{ConnectOptions: openclaw.ConnectOptions{URL: url, Token: token + "x", Name: "autoheal-test", Version: "0.1.0", Platform: "linux"}})
 	if err := wrong.Run(ctx); err == nil || !strings.Contains(err.Error(), "check the token file") {
 		t.Errorf("wrong token: %v", err)
 	}

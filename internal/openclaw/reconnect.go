@@ -12,41 +12,72 @@ import (
 // steadyAfter is how long a connection must have lasted for its loss to count as a first failure again.
 const steadyAfter = 10 * time.Second
 
-type reconnectOptions struct {
-	role, seed string
-	backoff    Backoff
-	clock      clock.Clock
-	log        *slog.Logger
-	onState    func(ConnState, error)
-	session    func(ctx context.Context, up func()) error
+// ConnectOptions are what both kinds of client need to reach a gateway and to stay there.
+type ConnectOptions struct {
+	URL      string // ws://host:port
+	Token    string
+	Identity Identity
+	Name     string // display name
+	Version  string
+	Platform string
+	Logger   *slog.Logger
+	Clock    clock.Clock
+	// OnState is told after every change and after every failed attempt, from Run's goroutine. It must not block.
+	OnState func(ConnState, error)
+	Backoff Backoff
+	Link    LinkOptions
+	Dial    DialFunc // nil: TCP
+}
+
+func (o ConnectOptions) withDefaults() ConnectOptions {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Clock == nil {
+		o.Clock = clock.Real{}
+	}
+	if o.OnState == nil {
+		o.OnState = func(ConnState, error) {}
+	}
+	o.Backoff = o.Backoff.withDefaults()
+	o.Link.Clock = o.Clock
+	return o
+}
+
+// seed spreads the redials of different clients.
+func (o *ConnectOptions) seed() string {
+	if o.Identity.IsZero() {
+		return o.Name
+	}
+	return o.Identity.ID()
 }
 
 // reconnect runs sessions until ctx ends or a refusal will not change by waiting.
-func reconnect(ctx context.Context, o reconnectOptions) error {
+func (o *ConnectOptions) reconnect(ctx context.Context, role string, session func(ctx context.Context, up func()) error) error {
 	failures := 0
 	for {
 		var upSince time.Time
-		err := o.session(ctx, func() {
-			upSince = o.clock.Now()
-			o.onState(StateConnected, nil)
+		err := session(ctx, func() {
+			upSince = o.Clock.Now()
+			o.OnState(StateConnected, nil)
 		})
 		if ctx.Err() != nil {
-			o.onState(StateDisconnected, nil)
+			o.OnState(StateDisconnected, nil)
 			return nil
 		}
-		if !upSince.IsZero() && o.clock.Now().Sub(upSince) >= steadyAfter {
+		if !upSince.IsZero() && o.Clock.Now().Sub(upSince) >= steadyAfter {
 			failures = 0
 		}
 		failures++
 		state := stateOf(err)
-		o.onState(state, err)
-		v := judge(err, o.role)
+		o.OnState(state, err)
+		v := judge(err, role)
 		if v == giveUp {
 			return fmt.Errorf("connect to gateway: %w", explain(err))
 		}
-		wait := o.backoff.delay(failures, v == retrySlow, o.seed)
-		o.log.Info("gateway connection down", slog.String("state", string(state)), slog.Int("attempt", failures), slog.Duration("retry_in", wait), slog.Any("error", err))
-		if !sleep(ctx, o.clock, wait) {
+		wait := o.Backoff.delay(failures, v == retrySlow, o.seed())
+		o.Logger.Info("gateway connection down", slog.String("state", string(state)), slog.Int("attempt", failures), slog.Duration("retry_in", wait), slog.Any("error", err))
+		if !sleep(ctx, o.Clock, wait) {
 			return nil
 		}
 	}
