@@ -73,7 +73,7 @@ type ActionParams struct {
 	Grace     time.Duration `json:"grace,omitempty"`     // stop, drain: SIGTERM first, SIGKILL after this
 	Force     bool          `json:"force,omitempty"`     // stop: kill at once; drain: also what cannot be moved
 	Final     bool          `json:"final,omitempty"`     // stop: the owner wants it to stay down (state cancelled)
-	Hedge     bool          `json:"hedge,omitempty"`     // start: an extra copy, the older attempt is still wanted
+	Hedge     bool          `json:"hedge,omitempty"`     // start: an extra copy; no proof says that the older attempt is gone
 	Attempt   int           `json:"attempt,omitempty"`   // start: the number to make exist; stop: the one to end (0 = Target.Generation)
 	Replicas  int           `json:"replicas,omitempty"`  // scale
 	MemoryMB  int64         `json:"memoryMb,omitempty"`  // start: memory of this attempt; 0 = as the one before

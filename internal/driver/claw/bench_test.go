@@ -1,9 +1,7 @@
 package claw
 
 import (
-	"context"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -16,25 +14,12 @@ import (
 // seen running, over fake agents and a durable registry, beside the floor of one durable commit for each.
 func BenchmarkMoveTwenty(b *testing.B) {
 	const count = 20
-	db, err := store.Open(b.Context(), filepath.Join(b.TempDir(), "data", "state.db"), store.Options{})
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer db.Close()
 	gw := newFakeGateway()
 	var agents []*fakeAgent
 	for i := range 3 {
 		agents = append(agents, gw.add(fmt.Sprintf("n%d", i+1), 0))
 	}
-	d := New(Options{Operator: gw, DB: db, Epoch: 1, SelfStop: time.Minute, Classify: classify})
-	if err := d.Start(context.Background()); err != nil {
-		b.Fatal(err)
-	}
-	defer func() {
-		if err := d.Stop(context.Background()); err != nil {
-			b.Error(err)
-		}
-	}()
+	d := startDriver(b, driverOptions(gw, openRegistry(b, b.TempDir(), store.Options{}), 1))
 	var ids []autoheal.WorkloadID
 	for i := range count {
 		id, err := d.Submit(b.Context(), autoheal.ActionID(fmt.Sprint("c/", i)), service(fmt.Sprint("w", i)))

@@ -6,11 +6,13 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"autoheal.dev/autoheal"
 	"autoheal.dev/autoheal/internal/driver/drivertest"
 	"autoheal.dev/autoheal/internal/nodeproto"
+	"autoheal.dev/autoheal/internal/openclaw"
 	"autoheal.dev/autoheal/internal/store"
 )
 
@@ -48,21 +50,19 @@ func openFleet(t *testing.T, nodes, gpus int) *fleet {
 		name := fmt.Sprintf("n%d", i+1)
 		f.agents[autoheal.NodeID(name)] = f.gw.add(name, gpus)
 	}
-	db, err := store.Open(t.Context(), filepath.Join(f.dir, "data", "state.db"), store.Options{Relaxed: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	f.db = db
-	t.Cleanup(func() {
-		if err := f.Driver.Stop(context.Background()); err != nil {
-			t.Error(err)
-		}
-		if err := db.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	f.db = openRegistry(t, f.dir, store.Options{Relaxed: true})
 	f.restart(t, 7)
 	return f
+}
+
+// inFleet runs a test in virtual time on a fleet that has come to rest.
+func inFleet(t *testing.T, nodes, gpus int, test func(t *testing.T, f *fleet)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		f := openFleet(t, nodes, gpus)
+		settle(time.Second)
+		test(t, f)
+	})
 }
 
 // restart makes a new driver life on the same registry.
@@ -73,13 +73,45 @@ func (f *fleet) restart(t *testing.T, epoch uint64) {
 			t.Fatal(err)
 		}
 	}
-	f.Driver = New(Options{
-		Operator: f.gw, DB: f.db, Epoch: epoch, SelfStop: 60 * time.Second, Classify: classify,
-		Approve: func(string, []string) bool { return true },
-	})
-	if err := f.Driver.Start(context.Background()); err != nil {
+	f.Driver = startDriver(t, driverOptions(f.gw, f.db, epoch))
+}
+
+// openRegistry opens a registry below dir, which is closed with the test.
+func openRegistry(t testing.TB, dir string, o store.Options) *store.DB {
+	t.Helper()
+	db, err := store.Open(t.Context(), filepath.Join(dir, "data", "state.db"), o)
+	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() {
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return db
+}
+
+// driverOptions are those of every test: all nodes are admitted, and stop themselves after a minute.
+func driverOptions(op openclaw.Operator, db *store.DB, epoch uint64) Options {
+	return Options{
+		Operator: op, DB: db, Epoch: epoch, SelfStop: time.Minute, Classify: classify,
+		Approve: func(string, []string) bool { return true },
+	}
+}
+
+// startDriver starts a life, which ends with the test at the latest.
+func startDriver(t testing.TB, o Options) *Driver {
+	t.Helper()
+	d := New(o)
+	if err := d.Start(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := d.Stop(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	return d
 }
 
 func spec(name string, labels ...string) autoheal.Spec {

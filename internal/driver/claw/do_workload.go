@@ -85,8 +85,8 @@ func (d *Driver) planStart(a autoheal.Action) (effect, *autoheal.Error) {
 	}}, nil
 }
 
-// olderAttempts returns what becomes of the attempts before a new one, or why it may not be made: an older copy that can
-// be reached is stopped first, and of an at-most-once workload one that cannot be reached must be proven gone.
+// olderAttempts returns what becomes of the attempts before a new one, or why it may not be made: without a proof that an
+// older copy is gone, the new one is an extra copy, which only a workload that may run twice gets, and asked for as such.
 func (d *Driver) olderAttempts(w *workload, p autoheal.ActionParams) ([]*attempt, *autoheal.Error) {
 	var out []*attempt
 	for _, o := range w.sorted() {
@@ -100,13 +100,10 @@ func (d *Driver) olderAttempts(w *workload, p autoheal.ActionParams) ([]*attempt
 			out = append(out, c)
 			continue
 		}
-		if p.Hedge {
+		if p.Hedge { // it stays listed, and is settled when its node is back (behaviour C5)
 			continue
 		}
 		if p.Proof == "" || p.Proof == autoheal.ProofNone {
-			if n := d.nodes[o.node]; !w.atMostOnce && (n == nil || n.link != autoheal.LinkUp) {
-				continue // the copy out of reach stays listed, and is settled when its node is back (behaviour C5)
-			}
 			return nil, problem(autoheal.ErrConflict, "attempt %d on %s is not known to have ended: a proof is needed", o.ref.n, o.node)
 		}
 		if p.Proof == autoheal.ProofExitObserved { // it would have been observed here: this attempt was placed after the decision

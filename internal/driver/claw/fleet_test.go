@@ -72,9 +72,7 @@ func (f *fleet) do(t *testing.T, a autoheal.Action) autoheal.Result {
 }
 
 func TestShutdownAndStartAgain(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := openFleet(t, 3, 2)
-		settle(time.Second)
+	inFleet(t, 3, 2, func(t *testing.T, f *fleet) {
 		a, b := f.submit(t, "c/1", service("web")), f.submit(t, "c/2", job("train"))
 		huge := job("huge")
 		huge.GPUs = 100
@@ -112,9 +110,7 @@ func TestShutdownAndStartAgain(t *testing.T) {
 }
 
 func TestShutdownNamesWhatItCouldNotStop(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := openFleet(t, 1, 0)
-		settle(time.Second)
+	inFleet(t, 1, 0, func(t *testing.T, f *fleet) {
 		id := f.submit(t, "c/1", service("web"))
 		settle(time.Second)
 		f.gw.isolate(f.agents["n1"], true)
@@ -129,9 +125,7 @@ func TestShutdownNamesWhatItCouldNotStop(t *testing.T) {
 
 // TestSecondShutdownIsForced: who asks again without grace does not wait for the first grace to pass.
 func TestSecondShutdownIsForced(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := openFleet(t, 1, 0)
-		settle(time.Second)
+	inFleet(t, 1, 0, func(t *testing.T, f *fleet) {
 		f.submit(t, "c/1", service("stubborn"))
 		settle(time.Second)
 		f.agents["n1"].slow = time.Hour
@@ -148,9 +142,7 @@ func TestSecondShutdownIsForced(t *testing.T) {
 }
 
 func TestDriverRestartAdopts(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := openFleet(t, 3, 2)
-		settle(time.Second)
+	inFleet(t, 3, 2, func(t *testing.T, f *fleet) {
 		a, b := f.submit(t, "c/1", service("web")), f.submit(t, "c/2", job("train"))
 		settle(time.Second)
 		on := f.mustRun(t, b, 1).Node
@@ -201,9 +193,7 @@ func TestCrashBetweenRowAndStart(t *testing.T) {
 }
 
 func TestExitIsDurableBeforeItIsForgotten(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := openFleet(t, 1, 0)
-		settle(time.Second)
+	inFleet(t, 1, 0, func(t *testing.T, f *fleet) {
 		id := f.submit(t, "c/1", service("web"))
 		settle(time.Second)
 		ag := f.agents["n1"]
@@ -229,14 +219,19 @@ func TestExitIsDurableBeforeItIsForgotten(t *testing.T) {
 }
 
 func TestReturnOfTheDead(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := openFleet(t, 3, 0)
-		settle(time.Second)
+	inFleet(t, 3, 0, func(t *testing.T, f *fleet) {
 		id := f.submit(t, "c/1", service("web"))
 		settle(time.Second)
 		on := f.mustRun(t, id, 1).Node
 		f.gw.isolate(f.agents[on], true)
 		settle(20 * time.Second)
+		unsaid := f.Do(t.Context(), autoheal.Action{
+			ID: "inc-000001/1", Epoch: f.opts.Epoch, Actor: autoheal.ActorEngine, Verb: autoheal.Start, Target: autoheal.WorkloadRef(id),
+			Params: autoheal.ActionParams{Attempt: 2, Avoid: []autoheal.NodeID{on}},
+		})
+		if unsaid.Outcome != autoheal.OutcomeNotSent || unsaid.Err == nil || unsaid.Err.Kind != autoheal.ErrConflict {
+			t.Errorf("an extra copy that was not asked for as one: %s %v", unsaid.Outcome, unsaid.Err)
+		}
 		f.do(t, autoheal.Action{Verb: autoheal.Start, Target: autoheal.WorkloadRef(id), Params: autoheal.ActionParams{
 			Attempt: 2, Proof: autoheal.ProofOperator, Avoid: []autoheal.NodeID{on},
 		}})
@@ -265,9 +260,7 @@ func TestReturnOfTheDead(t *testing.T) {
 }
 
 func TestBusyIsNotDead(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := openFleet(t, 2, 0)
-		settle(time.Second)
+	inFleet(t, 2, 0, func(t *testing.T, f *fleet) {
 		ag := f.agents["n1"]
 		ag.mu.Lock()
 		ag.busy = true
@@ -283,9 +276,7 @@ func TestBusyIsNotDead(t *testing.T) {
 }
 
 func TestAgentRestartIsNoSilence(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := openFleet(t, 2, 0)
-		settle(time.Second)
+	inFleet(t, 2, 0, func(t *testing.T, f *fleet) {
 		id := f.submit(t, "c/1", job("train"))
 		settle(time.Second)
 		ag := f.agents[f.mustRun(t, id, 1).Node]
@@ -302,9 +293,7 @@ func TestAgentRestartIsNoSilence(t *testing.T) {
 }
 
 func TestStartThatTheNodeRefuses(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := openFleet(t, 2, 0)
-		settle(time.Second)
+	inFleet(t, 2, 0, func(t *testing.T, f *fleet) {
 		s := service("nope")
 		s.Command = []string{"/missing"}
 		id := f.submit(t, "c/1", s)
@@ -317,9 +306,7 @@ func TestStartThatTheNodeRefuses(t *testing.T) {
 }
 
 func TestNewerHealerIsObeyedByTheAgents(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := openFleet(t, 1, 0)
-		settle(time.Second)
+	inFleet(t, 1, 0, func(t *testing.T, f *fleet) {
 		f.agents["n1"].mu.Lock()
 		f.agents["n1"].epoch = 100
 		f.agents["n1"].mu.Unlock()
@@ -335,9 +322,7 @@ func TestNewerHealerIsObeyedByTheAgents(t *testing.T) {
 }
 
 func TestPreemptionReservesThePlace(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := openFleet(t, 1, 2)
-		settle(time.Second)
+	inFleet(t, 1, 2, func(t *testing.T, f *fleet) {
 		low := service("low")
 		low.GPUs = 2
 		victim := f.submit(t, "c/1", low)
@@ -362,9 +347,7 @@ func TestPreemptionReservesThePlace(t *testing.T) {
 }
 
 func TestLineageIsBounded(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := openFleet(t, 1, 0)
-		settle(time.Second)
+	inFleet(t, 1, 0, func(t *testing.T, f *fleet) {
 		id := f.submit(t, "c/1", service("web"))
 		for n := 1; n <= 60; n++ {
 			settle(time.Second)
@@ -388,9 +371,7 @@ func TestLineageIsBounded(t *testing.T) {
 }
 
 func TestServiceIsHandedOverToItsReplicas(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := openFleet(t, 3, 0)
-		settle(time.Second)
+	inFleet(t, 3, 0, func(t *testing.T, f *fleet) {
 		id := f.submit(t, "c/1", service("web"))
 		settle(time.Second)
 		f.mustRun(t, id, 1)
@@ -412,9 +393,7 @@ func TestServiceIsHandedOverToItsReplicas(t *testing.T) {
 }
 
 func TestNamesAreBoundToKeys(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := openFleet(t, 1, 0)
-		settle(time.Second)
+	inFleet(t, 1, 0, func(t *testing.T, f *fleet) {
 		f.gw.mu.Lock()
 		f.gw.pending = []openclaw.NodePairRequest{
 			{RequestID: "r1", NodeID: "dev-other", DisplayName: "n1", Commands: nodeproto.Commands()},
@@ -440,9 +419,7 @@ func TestNamesAreBoundToKeys(t *testing.T) {
 }
 
 func TestStrayAttemptsAreShownAndLeftAlone(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := openFleet(t, 1, 2)
-		settle(time.Second)
+	inFleet(t, 1, 2, func(t *testing.T, f *fleet) {
 		ag := f.agents["n1"]
 		ref := attemptRef{"wl-999999", 3}
 		ag.mu.Lock()
@@ -469,9 +446,7 @@ func TestStrayAttemptsAreShownAndLeftAlone(t *testing.T) {
 }
 
 func TestEvidenceIsKept(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := openFleet(t, 1, 0)
-		settle(time.Second)
+	inFleet(t, 1, 0, func(t *testing.T, f *fleet) {
 		f.do(t, autoheal.Action{ID: "inc-000004/1", Verb: autoheal.Collect, Target: autoheal.NodeRef("n1")})
 		got, err := f.Evidence(t.Context(), "inc-000004/1")
 		if err != nil || got["kernel"] == "" {
@@ -481,9 +456,7 @@ func TestEvidenceIsKept(t *testing.T) {
 }
 
 func TestLogsOfAWorkload(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := openFleet(t, 2, 0)
-		settle(time.Second)
+	inFleet(t, 2, 0, func(t *testing.T, f *fleet) {
 		id := f.submit(t, "c/1", service("web"))
 		settle(5 * time.Second)
 		var got []string

@@ -2,7 +2,6 @@ package claw
 
 import (
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"autoheal.dev/autoheal"
@@ -13,9 +12,7 @@ import (
 // TestFirstPageOfASilentNodeIsTold: the answer is acknowledged with the next poll, which extends the lease. Whoever waits
 // for the deadline has to count from it, also if the node falls silent before it has listed everything.
 func TestFirstPageOfASilentNodeIsTold(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := openFleet(t, 2, 0)
-		settle(time.Second)
+	inFleet(t, 2, 0, func(t *testing.T, f *fleet) {
 		f.gw.isolate(f.agents["n1"], true)
 		settle(20 * time.Second)
 		if n := f.node("n1"); n.Link != autoheal.LinkSilent {
@@ -39,9 +36,7 @@ func TestFirstPageOfASilentNodeIsTold(t *testing.T) {
 // TestRefusalAfterAnUnknownStart: a node refuses the second request while the first one is on its way still. The attempt
 // has not ended before the node has promised that it will not begin.
 func TestRefusalAfterAnUnknownStart(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := openFleet(t, 1, 0)
-		settle(time.Second)
+	inFleet(t, 1, 0, func(t *testing.T, f *fleet) {
 		f.gw.inject(&fault{command: nodeproto.CmdStart, late: 5 * time.Second})
 		f.gw.inject(&fault{command: nodeproto.CmdStart, refuse: &openclaw.NodeError{Code: openclaw.NodeCommandError, Message: "disk full"}})
 		f.gw.inject(&fault{command: nodeproto.CmdStop, drop: true})
@@ -62,9 +57,7 @@ func TestRefusalAfterAnUnknownStart(t *testing.T) {
 
 // TestBusyNodeIsAskedAgain: what a node had no room for was not run, and is nobody's fault.
 func TestBusyNodeIsAskedAgain(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := openFleet(t, 1, 0)
-		settle(time.Second)
+	inFleet(t, 1, 0, func(t *testing.T, f *fleet) {
 		for _, code := range []string{openclaw.NodeBusy, openclaw.NodeExpired} {
 			f.gw.inject(&fault{command: nodeproto.CmdStart, refuse: &openclaw.NodeError{Code: code, Message: "not run"}})
 		}
@@ -76,9 +69,7 @@ func TestBusyNodeIsAskedAgain(t *testing.T) {
 
 // TestNodeThatCannotStart: the attempt goes to another node, and nothing is held against the workload.
 func TestNodeThatCannotStart(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := openFleet(t, 2, 0)
-		settle(time.Second)
+	inFleet(t, 2, 0, func(t *testing.T, f *fleet) {
 		f.gw.inject(&fault{command: nodeproto.CmdStart, refuse: &openclaw.NodeError{Code: nodeproto.CodeNodeFault, Message: "no control group"}})
 		id := f.submit(t, "c/1", job("train"))
 		settle(10 * time.Second)
@@ -92,9 +83,7 @@ func TestNodeThatCannotStart(t *testing.T) {
 // TestExitObservedIsKnownHere: the driver itself observes exits. A start that claims one for an attempt which was placed
 // meanwhile would make a second copy.
 func TestExitObservedIsKnownHere(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := openFleet(t, 2, 0)
-		settle(time.Second)
+	inFleet(t, 2, 0, func(t *testing.T, f *fleet) {
 		id := f.submit(t, "c/1", job("train"))
 		settle(time.Second)
 		f.mustRun(t, id, 1)
@@ -113,9 +102,7 @@ func TestExitObservedIsKnownHere(t *testing.T) {
 // TestLeasesOfALongerLife: the configuration got a shorter lease and the healer was started anew, while a node was cut
 // off. What that node holds from before runs on.
 func TestLeasesOfALongerLife(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := openFleet(t, 1, 0)
-		settle(time.Second)
+	inFleet(t, 1, 0, func(t *testing.T, f *fleet) {
 		f.mustRun(t, func() autoheal.WorkloadID { id := f.submit(t, "c/1", job("train")); settle(time.Second); return id }(), 1)
 		a := f.agents["n1"]
 		f.gw.isolate(a, true)
@@ -124,10 +111,9 @@ func TestLeasesOfALongerLife(t *testing.T) {
 		}
 		const shorter = 20 * time.Second
 		for epoch := range uint64(2) { // also the life after
-			f.Driver = New(Options{Operator: f.gw, DB: f.db, Epoch: 8 + epoch, SelfStop: shorter, Classify: classify})
-			if err := f.Driver.Start(t.Context()); err != nil {
-				t.Fatal(err)
-			}
+			opts := driverOptions(f.gw, f.db, 8+epoch)
+			opts.SelfStop = shorter
+			f.Driver = startDriver(t, opts)
 			settle(time.Second)
 			a.mu.Lock()
 			deadline := a.deadline

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"autoheal.dev/autoheal"
@@ -16,9 +15,7 @@ import (
 // TestNodeThatNeverAnswers: the first listing does not wait for it for ever; it is unknown, then silent, and what it is
 // counted from is our own start.
 func TestNodeThatNeverAnswers(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := openFleet(t, 2, 0)
-		settle(time.Second)
+	inFleet(t, 2, 0, func(t *testing.T, f *fleet) {
 		id := f.submit(t, "c/1", job("train"))
 		settle(time.Second)
 		on := f.mustRun(t, id, 1).Node
@@ -58,9 +55,7 @@ func TestNodeThatNeverAnswers(t *testing.T) {
 }
 
 func TestDrainMovesAGangWhole(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := openFleet(t, 4, 2)
-		settle(time.Second)
+	inFleet(t, 4, 2, func(t *testing.T, f *fleet) {
 		var ids []autoheal.WorkloadID
 		for r := range 2 {
 			s := spec(fmt.Sprintf("g-%d", r), autoheal.LabelGang, "g", autoheal.LabelGangSize, "2", autoheal.LabelRank, fmt.Sprint(r))
@@ -92,9 +87,7 @@ func TestDrainMovesAGangWhole(t *testing.T) {
 // TestListingInPages feeds a listing in three pages: what the last page does not show is not missing, and a listing whose
 // beginning was lost is asked for again as a whole.
 func TestListingInPages(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := openFleet(t, 1, 0)
-		settle(time.Second)
+	inFleet(t, 1, 0, func(t *testing.T, f *fleet) {
 		var ids []autoheal.WorkloadID
 		for i := range 3 {
 			ids = append(ids, f.submit(t, fmt.Sprint("c/", i), service(fmt.Sprint("w", i))))
@@ -141,9 +134,7 @@ func TestListingInPages(t *testing.T) {
 }
 
 func TestWatcherThatDoesNotKeepUp(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := openFleet(t, 1, 0)
-		settle(time.Second)
+	inFleet(t, 1, 0, func(t *testing.T, f *fleet) {
 		id := f.submit(t, "c/1", service("w"))
 		settle(time.Second)
 		ctx, cancel := context.WithCancel(t.Context())
@@ -178,9 +169,7 @@ func TestWatcherThatDoesNotKeepUp(t *testing.T) {
 
 // TestEndThatCannotBeSaved: while the registry takes no writes, an end is told but the node keeps it; later it is saved.
 func TestEndThatCannotBeSaved(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := openFleet(t, 1, 0)
-		settle(time.Second)
+	inFleet(t, 1, 0, func(t *testing.T, f *fleet) {
 		id := f.submit(t, "c/1", service("w"))
 		settle(10 * time.Second)
 		write := func(stmt string) {

@@ -22,7 +22,6 @@ import (
 	"autoheal.dev/autoheal/internal/gateway"
 	"autoheal.dev/autoheal/internal/leakcheck"
 	"autoheal.dev/autoheal/internal/nodeproto"
-	"autoheal.dev/autoheal/internal/openclaw"
 	"autoheal.dev/autoheal/internal/store"
 )
 
@@ -89,7 +88,9 @@ func realFleet(t *testing.T) drivertest.Harness {
 			t.Error(err)
 		}
 	})
-	d := realDriver(t, filepath.Join(dir, "data"), g.Operator())
+	opts := driverOptions(g.Operator(), openRegistry(t, dir, store.Options{}), 7)
+	opts.Logger = testLog(t)
+	d := startDriver(t, opts)
 	token := filepath.Join(dir, "token")
 	if err := os.WriteFile(token, []byte(nodeToken+"\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -128,31 +129,6 @@ func realFleet(t *testing.T) drivertest.Harness {
 		}
 	}
 	return h
-}
-
-func realDriver(t *testing.T, dir string, op openclaw.Operator) *Driver {
-	t.Helper()
-	db, err := store.Open(t.Context(), filepath.Join(dir, "state.db"), store.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	d := New(Options{
-		Operator: op, DB: db, Epoch: 7, Classify: classify, SelfStop: 60 * time.Second,
-		Approve: func(string, []string) bool { return true },
-		Logger:  testLog(t),
-	})
-	if err := d.Start(context.Background()); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := d.Stop(context.Background()); err != nil {
-			t.Error(err)
-		}
-		if err := db.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return d
 }
 
 // realAgent runs an agent whose workloads end with it: closing the pipe is the death of its parent.
