@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -132,6 +133,44 @@ func TestRealKilledHealer(t *testing.T) {
 	process := handle(t, pid)
 	c.stop()
 	awaitEnd(t, process)
+}
+
+// A healer that is gone for longer than the deadline of its at-most-once workloads stops none of them: nobody is there who
+// could start a second copy. One that lives and refuses, as a firewall does in its name, is as good as silent.
+func TestRealHealerOutage(t *testing.T) {
+	c := newCluster(t, "--nodes", "1",
+		"--set", "autoHeal.fence.selfStop=8s", "--set", "autoHeal.fence.margin=500ms", "--set", "autoHeal.fence.wait=10s")
+	c.start()
+	b := c.beacon("steady")
+	id := c.submit("steady", b.script+"exec sleep 1000")
+	process := handle(t, b.next().pid)
+	c.awaitState(id, "running")
+	c.up.kill()
+	// The fault has a length; nothing is waited for.
+	if err := exec.CommandContext(t.Context(), "sleep", "12").Run(); err != nil {
+		t.Fatal(err)
+	}
+	c.start()
+	if w := c.workload(id); w.Attempt != 1 || w.State != "running" {
+		t.Errorf("the outage stopped it: %+v", w)
+	}
+	c.up.kill()
+	lock, err := os.Open(filepath.Join(c.dir, "lock")) // as the healer would that nobody reaches
+	if err != nil {
+		t.Fatal(err)
+	}
+	awaitEnd(t, process)
+	if err := lock.Close(); err != nil {
+		t.Fatal(err)
+	}
+	c.start()
+	if again := b.next(); again.attempt != 2 {
+		t.Errorf("after it stopped itself it runs as attempt %d, want 2:\n%s", again.attempt, c.cli("journal", "show"))
+	}
+	if w := c.awaitState(id, "running"); w.Restarts != 0 || w.Lineage[0].Exit == nil || w.Lineage[0].Exit.Reason != "self_stop" {
+		t.Errorf("it stopped itself, which is no crash: %+v", w)
+	}
+	c.stop()
 }
 
 // After a reboot nothing of what ran is adopted, and it starts again.
