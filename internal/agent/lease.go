@@ -67,7 +67,8 @@ func (l *lease) known() bool { return l.polled && l.selfStop == 0 || l.deadline 
 func (l *lease) left(now time.Duration) time.Duration { return l.deadline - now }
 
 // valid reports whether an at-most-once attempt may be started. Before the first poll it is not known whether there is
-// self-stop: an attempt started then would have no deadline, while the healer counts on one from the life before.
+// self-stop: an attempt started then would have no deadline, while the healer counts on one from the life before. Half of
+// the length must be left: who has just come back from a silence would start what has to be stopped in the same moment.
 func (l *lease) valid(now time.Duration) bool {
-	return l.polled && (l.selfStop == 0 || now < l.deadline)
+	return l.polled && (l.selfStop == 0 || l.left(now) >= l.selfStop/2)
 }

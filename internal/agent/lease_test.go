@@ -57,7 +57,7 @@ func TestLease(t *testing.T) {
 	}
 	n := l.answer(time.Hour)
 	l.ack(n, selfStop)
-	if l.deadline != time.Hour+selfStop || !l.valid(l.deadline-1) || l.valid(l.deadline) {
+	if l.deadline != time.Hour+selfStop || !l.valid(l.deadline-selfStop/2) || l.valid(l.deadline-selfStop/2+1) {
 		t.Errorf("deadline %s", l.deadline)
 	}
 	l.ack(n, 0)
