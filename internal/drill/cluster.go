@@ -171,6 +171,16 @@ func (c *cluster) ended() <-chan struct{} {
 	return c.end
 }
 
+// endsWithin reports whether the present life of 'up' has ended, or does so soon: its door is shut before its end is seen.
+func (c *cluster) endsWithin(d time.Duration) bool {
+	select {
+	case <-c.ended():
+		return true
+	case <-c.after(d):
+		return false
+	}
+}
+
 // died is the error for a life that ended when it should not have, with what it said last.
 func (c *cluster) died() error {
 	c.mu.Lock()

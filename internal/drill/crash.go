@@ -10,7 +10,7 @@ import (
 // crashOnce kills the process of one workload.
 func crashOnce() Drill {
 	return Drill{
-		Name: "crash-once", Kind: autoheal.CrashLoop, Expected: Recovered, Nodes: 2,
+		Name: "crash-once", Kind: autoheal.CrashLoop, Expected: Recovered, Nodes: 2, Settings: patientFence,
 		Doc: "Kill the process of one workload by a segmentation fault: it is started again once, and the crash is counted.",
 		Run: func(ctx context.Context, s *Session) error {
 			ids, err := s.submit(ctx, everyClass("")...)

@@ -15,7 +15,7 @@ const rootCause = "RuntimeError: checkpoint /data/model-7 is truncated"
 // crashLoop makes a workload fail again and again.
 func crashLoop() Drill {
 	return Drill{
-		Name: "crash-loop", Kind: autoheal.CrashLoop, Expected: Escalated, Nodes: 2,
+		Name: "crash-loop", Kind: autoheal.CrashLoop, Expected: Escalated, Nodes: 2, Settings: patientFence,
 		Doc: "Make a job fail at every start: after three restarts it is paused, and the alert quotes the line that says why.",
 		Run: runCrashLoop,
 	}

@@ -17,7 +17,7 @@ func massOutage() Drill {
 	return Drill{
 		Name: "mass-outage", Kind: autoheal.NodeOffline, Expected: Held, Nodes: 4,
 		// Nothing stops itself while the first part lasts.
-		Settings: []string{"autoHeal.fence.selfStop=15s", "autoHeal.fence.wait=17s"},
+		Settings: []string{"autoHeal.fence.selfStop=20s", "autoHeal.fence.wait=22s"},
 		Doc:      "Freeze the agents of three of four nodes: the healer suspects itself, sends one critical alert and moves nothing until contact is back; then kill the three nodes, which is held again until a person releases it.",
 		Run:      runMassOutage,
 	}

@@ -22,7 +22,7 @@ func (s *Session) hog(name string, mib, limit int64, class autoheal.Class, after
 // oom makes a workload need more memory than it asked for.
 func oom() Drill {
 	return Drill{
-		Name: "oom", Kind: autoheal.CrashLoop, Expected: Recovered, Nodes: 2, Cgroups: true,
+		Name: "oom", Kind: autoheal.CrashLoop, Expected: Recovered, Nodes: 2, Cgroups: true, Settings: patientFence,
 		Doc: "Let a job use more memory than its own limit, so that the kernel kills it: it is started again with one and a half times the memory, and stays up.",
 		Run: runOOM,
 	}
@@ -77,7 +77,7 @@ func attemptsText(d workloadDetails) string {
 // oomGlobal makes a node run out of memory although nobody exceeds a limit of its own.
 func oomGlobal() Drill {
 	return Drill{
-		Name: "oom-global", Kind: autoheal.CrashLoop, Expected: Recovered, Nodes: 2, Cgroups: true,
+		Name: "oom-global", Kind: autoheal.CrashLoop, Expected: Recovered, Nodes: 2, Cgroups: true, Settings: patientFence,
 		Args: []string{"--node-memory", "320"},
 		Doc:  "Let two workloads together exceed the memory of their node while neither exceeds a limit of its own: the one that the kernel kills is started on another node, with the memory it had and no crash held against it.",
 		Run:  runOOMGlobal,
