@@ -63,5 +63,5 @@ func Short() Profile {
 
 // Production returns the product's own times.
 func Production() Profile {
-	return Profile{Name: "production", Patience: 15 * time.Minute, Still: 40 * time.Second, EarlyMove: true}
+	return Profile{Name: "production", Patience: 15 * time.Minute, Still: 35 * time.Second, EarlyMove: true}
 }

@@ -12,22 +12,29 @@ import (
 	"autoheal.dev/autoheal/internal/clock"
 )
 
-// rounds and pause bound Kill to about five seconds: a process in an uninterruptible wait of a driver may outlast it.
+// rounds and the longest pause bound Kill to about five seconds: a process in an uninterruptible wait of a driver may
+// outlast it. What is just dying is mostly gone within the first pause.
 const (
-	rounds = 250
-	pause  = 20 * time.Millisecond
+	rounds     = 250
+	firstPause = 500 * time.Microsecond
+	lastPause  = 20 * time.Millisecond
 )
+
+// pause waits before the next round, longer each time.
+func pause(clk clock.Clock, round int) {
+	wait(clk, min(firstPause<<min(round, 16), lastPause))
+}
 
 // Kill ends every process in the group and waits until it is empty. On version 2 the kernel does it in one go; on
 // version 1 the group is frozen first, so that a fork bomb cannot outrun the list. An error says what is left.
 func (g Group) Kill(clk clock.Clock) error {
-	for range rounds {
+	for n := range rounds {
 		pids := g.Procs()
 		if len(pids) == 0 {
 			return nil
 		}
 		g.killOnce(clk, pids)
-		wait(clk, pause)
+		pause(clk, n)
 	}
 	if pids := g.Procs(); len(pids) > 0 {
 		return fmt.Errorf("kill control group: %d processes survive SIGKILL, the first is %d", len(pids), pids[0])
@@ -68,11 +75,11 @@ func (g Group) freeze(clk clock.Clock) (thaw func()) {
 // RemoveSoon removes a group whose last process is just leaving it.
 func (g Group) RemoveSoon(clk clock.Clock) error {
 	var err error
-	for range rounds {
+	for n := range rounds {
 		if err = g.Remove(); err == nil || !errors.Is(err, unix.EBUSY) {
 			return err
 		}
-		wait(clk, pause)
+		pause(clk, n)
 	}
 	return err
 }
