@@ -221,7 +221,7 @@ func (c *Core) hold(p *proposal, gate string, v verdict) {
 		})
 	}
 	if held != nil && held.On != v.On {
-		delete(c.waiting[held.On], p.k)
+		c.unawait(p.k, held.On)
 	}
 	c.await(p.k, v.Until, v.On)
 	if p.rec != nil && p.k.what == "" {
@@ -229,24 +229,10 @@ func (c *Core) hold(p *proposal, gate string, v verdict) {
 	}
 }
 
-// await arranges for k to be stepped at a time, or when somebody wakes a key.
-func (c *Core) await(k key, until time.Time, on string) {
-	if !until.IsZero() {
-		c.after(k, until)
-	}
-	if on == "" {
-		return
-	}
-	if c.waiting[on] == nil {
-		c.waiting[on] = map[key]bool{}
-	}
-	c.waiting[on][k] = true
-}
-
 func (c *Core) release(p *proposal) {
 	target, held := holdTarget(p)
 	if held != nil {
-		delete(c.waiting[held.On], p.k)
+		c.unawait(p.k, held.On)
 		c.record(incidentID(p.i), journal.Released{Target: target, Verb: string(p.verb), By: "its gate"})
 	}
 }

@@ -1,7 +1,6 @@
 package heal
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -70,8 +69,10 @@ type Core struct {
 	ix   *index
 
 	timers  timers
-	waiting map[string]map[key]bool // held on what: who
-	dirty   map[key]bool
+	waiting map[string]*queue // held on what: who
+	dirty   map[key]bool      // to be stepped now
+	backlog []*queue          // and after that, as there is room in a Step
+	turns   turns
 	all     bool // examine everything once
 
 	now         time.Time
@@ -103,13 +104,15 @@ const (
 	dutyStorm = "storm"
 	dutyPage  = "page" // the objective of a recovery passes
 	dutyWarn  = "warn" // a recovery has been held for a quarter of its objective
+	dutyPace  = "pace" // moves off silent nodes wait for their turn
+	dutyOpen  = "open" // an incident is to be marked with all that belongs to it
 )
 
 // NewCore makes the core of a life that begins with an empty journal; Restore follows for any other.
 func NewCore(life Life, pol *policy.Policy) *Core {
 	return &Core{
-		life: life, pol: pol, d: newDurable(), v: newView(pol), ix: newIndex(), waiting: map[string]map[key]bool{}, dirty: map[key]bool{},
-		accounts: map[autoheal.IncidentID]bool{},
+		life: life, pol: pol, d: newDurable(), v: newView(pol), ix: newIndex(), waiting: map[string]*queue{}, dirty: map[key]bool{},
+		turns: turns{in: map[key]bool{}, granted: map[key]bool{}}, accounts: map[autoheal.IncidentID]bool{},
 	}
 }
 
@@ -309,68 +312,6 @@ func (c *Core) touchWorkload(w autoheal.WorkloadID) {
 	}
 }
 
-// wake marks who is held on something.
-func (c *Core) wake(on string) {
-	for k := range c.waiting[on] {
-		c.dirty[k] = true
-	}
-	delete(c.waiting, on)
-}
-
-// run steps what is marked until nothing is, in order of deadline and ID, so that scarce things go to the most urgent.
-func (c *Core) run() {
-	if c.all {
-		c.all = false
-		c.markAll()
-	}
-	for round := 0; len(c.dirty) > 0 && round < 100; round++ {
-		keys := slices.SortedFunc(maps.Keys(c.dirty), c.order)
-		clear(c.dirty)
-		for _, k := range keys {
-			c.step(k)
-		}
-	}
-}
-
-func (c *Core) markAll() {
-	for id := range c.ix.openIDs {
-		c.touchSubject(c.d.Incidents[id].Subject)
-		c.dirty[key{inc: id}] = true
-		for _, w := range c.d.Incidents[id].Order {
-			c.dirty[key{inc: id, w: w, what: dutyPage}] = true
-			c.dirty[key{inc: id, w: w, what: dutyWarn}] = true
-		}
-	}
-	for w := range c.v.old {
-		c.dirty[key{w: w, what: dutyOld}] = true
-	}
-	for r := range c.d.Marks {
-		c.dirty[key{what: dutyMark, w: autoheal.WorkloadID(r)}] = true
-	}
-	for w := range c.d.Restarts {
-		c.dirty[key{what: dutyReset, w: w}] = true
-	}
-	c.dirty[key{what: dutyStorm}] = true
-}
-
-// order: incidents before their recoveries, then by deadline, then by ID.
-func (c *Core) order(a, b key) int {
-	rank := func(k key) int {
-		if k.what != "" {
-			return 2
-		}
-		return min(len(k.w), 1)
-	}
-	return cmp.Or(cmp.Compare(rank(a), rank(b)), c.deadline(a).Compare(c.deadline(b)), cmp.Compare(a.inc, b.inc), cmp.Compare(a.w, b.w), cmp.Compare(a.what, b.what))
-}
-
-func (c *Core) deadline(k key) time.Time {
-	if i := c.d.Incidents[k.inc]; i != nil && i.Recoveries[k.w] != nil {
-		return i.Recoveries[k.w].Deadline
-	}
-	return time.Time{}
-}
-
 func (c *Core) step(k key) {
 	i := c.d.Incidents[k.inc]
 	switch {
@@ -382,7 +323,11 @@ func (c *Core) step(k key) {
 		c.stepStorm()
 	case k.what == dutyOld:
 		c.stepOld(k.w)
+	case k.what == dutyPace:
+		c.stepPace()
 	case i == nil:
+	case k.what == dutyOpen:
+		c.markIncident(i)
 	case k.what == dutyPage:
 		c.stepPage(i, i.Recoveries[k.w])
 	case k.what == dutyWarn:
@@ -417,6 +362,9 @@ func (c *Core) finish() Ready {
 	}
 	clear(c.accounts)
 	c.out.WakeAt = c.timers.next()
+	if late := !c.out.WakeAt.IsZero() && c.out.WakeAt.Before(c.now); late || len(c.dirty)+len(c.backlog) > 0 {
+		c.out.WakeAt = c.now
+	}
 	return *c.out
 }
 
@@ -430,7 +378,7 @@ func (c *Core) after(k key, t time.Time) {
 
 // fire marks what is due.
 func (c *Core) fire() {
-	for {
+	for range stepMost {
 		k, ok := c.timers.pop(c.now)
 		if !ok {
 			return

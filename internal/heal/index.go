@@ -170,7 +170,7 @@ func (h timerHeap) Less(a, b int) bool {
 	if !h[a].t.Equal(h[b].t) {
 		return h[a].t.Before(h[b].t)
 	}
-	return keyLess(h[a].k, h[b].k)
+	return h[a].k.compare(h[b].k) < 0
 }
 func (h timerHeap) Swap(a, b int) { h[a], h[b] = h[b], h[a] }
 func (h *timerHeap) Push(x any)   { *h = append(*h, x.(timer)) }
@@ -179,16 +179,6 @@ func (h *timerHeap) Pop() any {
 	x := old[len(old)-1]
 	*h = old[:len(old)-1]
 	return x
-}
-
-func keyLess(a, b key) bool {
-	if a.inc != b.inc {
-		return a.inc < b.inc
-	}
-	if a.w != b.w {
-		return a.w < b.w
-	}
-	return a.what < b.what
 }
 
 // bucket is a token bucket: rate a second, at most burst at once.

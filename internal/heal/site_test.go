@@ -17,7 +17,7 @@ import (
 )
 
 // site is a core that has seen a whole cluster, and what it took: nodes of eight GPUs in racks of 32 and ten zones, each
-// with its workloads, of which the first eight hold a GPU. Every other workload may run once only. The site keeps nothing
+// with its workloads, of which six hold a GPU. Every other workload may run once only. The site keeps nothing
 // of the cluster itself, so that what the heap holds is the core's.
 type site struct {
 	core           *Core
@@ -29,6 +29,8 @@ type site struct {
 	took    []time.Duration // of the Steps since the last reset
 	records int
 	wake    time.Time
+	asked   []autoheal.Action // and not done yet
+	starts  int
 }
 
 func newSite(b testing.TB, nodes, perNode int, change func(*policy.Policy)) *site {
@@ -89,7 +91,7 @@ func (s *site) workload(n int) *autoheal.Workload {
 		Attempt: 1, Node: nodeName(node), Ready: true, Class: autoheal.Classes()[k%4], ClassRule: "label", AtMostOnce: k%2 == 0, Kind: autoheal.KindJob,
 		Request: autoheal.Resources{CPUMilli: 1000, MemoryMB: int64(1000 + s.rnd.IntN(4000))}, OriginalMemoryMB: 1000, SubmittedAt: s.now, StartedAt: s.now,
 	}
-	if k < 8 {
+	if k < 6 {
 		w.GPUs, w.Request.GPUs = []autoheal.GPUID{gpuName(w.Node, k)}, 1
 	}
 	return w
@@ -106,6 +108,7 @@ func (s *site) step(in Input) Ready {
 	s.took = append(s.took, clock.Real{}.Now().Sub(began))
 	s.records += len(r.Records)
 	s.wake = r.WakeAt
+	s.asked = append(s.asked, r.Actions...)
 	return r
 }
 

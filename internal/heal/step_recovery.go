@@ -308,15 +308,6 @@ func (c *Core) startMember(i *incident, rec *recovery, n int, begun bool) bool {
 	return state != actHeld
 }
 
-// paced lets moves off what is proven dead go at the configured pace, with a burst of two seconds' worth (behaviour D4).
-func (c *Core) paced(p *proposal) bool {
-	at, ok := c.pace.take(c.now, c.pol.Budgets.Pace, 2*c.pol.Budgets.Pace)
-	if !ok {
-		c.after(p.k, at)
-	}
-	return ok
-}
-
 // avoid names where the new attempt must not go.
 func (c *Core) avoid(i *incident, rec *recovery) []autoheal.NodeID {
 	var out []autoheal.NodeID

@@ -2,8 +2,6 @@ package heal
 
 import (
 	"fmt"
-	"maps"
-	"slices"
 	"time"
 
 	"autoheal.dev/autoheal"
@@ -90,7 +88,5 @@ func (c *Core) releaseStorm(i *incident, by string) {
 		c.phase(s, autoheal.Cleared, "released by "+by)
 	}
 	c.wake("storm")
-	for _, id := range slices.Sorted(maps.Keys(c.ix.openIDs)) {
-		c.touchSubject(c.d.Incidents[id].Subject)
-	}
+	c.markOpen()
 }

@@ -1,0 +1,279 @@
+package heal
+
+import (
+	"cmp"
+	"container/heap"
+	"maps"
+	"slices"
+	"time"
+
+	"autoheal.dev/autoheal"
+)
+
+// stepMost is how many keys are looked at in one Step; what is left is for the next, which is due at once. So a Step stays
+// short when a zone is lost or a person releases what a hundred thousand workloads wait for.
+const stepMost = 1000
+
+// queue is a set of keys in the order in which they came. A key that was taken back leaves a gap behind.
+type queue struct {
+	order []key
+	in    map[key]bool
+}
+
+func (q *queue) add(k key) {
+	if q.in[k] {
+		return
+	}
+	if q.in == nil {
+		q.in = map[key]bool{}
+	}
+	if len(q.order) > 2*len(q.in)+16 {
+		q.order = slices.DeleteFunc(q.order, func(k key) bool { return !q.in[k] })
+	}
+	q.in[k] = true
+	q.order = append(q.order, k)
+}
+
+// take returns the oldest key.
+func (q *queue) take() (key, bool) {
+	for len(q.order) > 0 {
+		k := q.order[0]
+		q.order = q.order[1:]
+		if q.in[k] {
+			delete(q.in, k)
+			return k, true
+		}
+	}
+	return key{}, false
+}
+
+// await arranges for k to be stepped at a time, or when somebody wakes a key.
+func (c *Core) await(k key, until time.Time, on string) {
+	if !until.IsZero() {
+		c.after(k, until)
+	}
+	if on == "" {
+		return
+	}
+	if c.waiting[on] == nil {
+		c.waiting[on] = &queue{}
+	}
+	c.waiting[on].add(k)
+}
+
+// unawait takes back what await arranged with somebody.
+func (c *Core) unawait(k key, on string) {
+	if q := c.waiting[on]; q != nil {
+		delete(q.in, k)
+	}
+}
+
+// wake marks who is held on something; many of them little by little.
+func (c *Core) wake(on string) {
+	q := c.waiting[on]
+	if q == nil {
+		return
+	}
+	delete(c.waiting, on)
+	c.backlog = append(c.backlog, q)
+}
+
+// later marks k when there is room.
+func (c *Core) later(k key) {
+	if len(c.backlog) == 0 {
+		c.backlog = append(c.backlog, &queue{})
+	}
+	c.backlog[len(c.backlog)-1].add(k)
+}
+
+// run steps what is marked until nothing is, in order of deadline and ID, so that scarce things go to the most urgent.
+func (c *Core) run() {
+	if c.all {
+		c.all = false
+		c.markAll()
+	}
+	left := stepMost
+	for round := 0; left > 0 && round < 100; round++ {
+		c.draw(left)
+		if len(c.dirty) == 0 {
+			return
+		}
+		keys := c.ordered()
+		c.dirty = map[key]bool{} // a map that was once large takes long to visit for ever
+		for n, k := range keys {
+			if left == 0 {
+				c.putOff(keys[n:])
+				return
+			}
+			left--
+			c.step(k)
+		}
+	}
+}
+
+// draw marks what the backlog holds, up to n keys.
+func (c *Core) draw(n int) {
+	for len(c.backlog) > 0 && len(c.dirty) < n {
+		k, ok := c.backlog[0].take()
+		if !ok {
+			c.backlog = c.backlog[1:]
+			continue
+		}
+		c.dirty[k] = true
+	}
+}
+
+// putOff leaves keys for the Steps to come, after those that have waited longer.
+func (c *Core) putOff(keys []key) {
+	q := &queue{order: keys, in: make(map[key]bool, len(keys))}
+	for _, k := range keys {
+		q.in[k] = true
+	}
+	c.backlog = append(c.backlog, q)
+}
+
+// ordered returns what is marked: incidents before their recoveries, then by deadline, then by ID.
+func (c *Core) ordered() []key {
+	type due struct {
+		k        key
+		rank     int
+		deadline time.Time
+	}
+	all := make([]due, 0, len(c.dirty))
+	for k := range c.dirty {
+		d := due{k: k, rank: min(len(k.w), 1), deadline: c.deadline(k)}
+		if k.what != "" {
+			d.rank = 2
+		}
+		all = append(all, d)
+	}
+	slices.SortFunc(all, func(a, b due) int {
+		return cmp.Or(cmp.Compare(a.rank, b.rank), a.deadline.Compare(b.deadline), a.k.compare(b.k))
+	})
+	keys := make([]key, len(all))
+	for n := range all {
+		keys[n] = all[n].k
+	}
+	return keys
+}
+
+func (k key) compare(o key) int {
+	return cmp.Or(cmp.Compare(k.inc, o.inc), cmp.Compare(k.w, o.w), cmp.Compare(k.what, o.what))
+}
+
+func (c *Core) deadline(k key) time.Time {
+	if i := c.d.Incidents[k.inc]; i != nil && i.Recoveries[k.w] != nil {
+		return i.Recoveries[k.w].Deadline
+	}
+	return time.Time{}
+}
+
+// markAll marks everything that is under way.
+func (c *Core) markAll() {
+	c.markOpen()
+	for n, w := range slices.Sorted(maps.Keys(c.v.old)) {
+		c.mark(n, key{w: w, what: dutyOld})
+	}
+	for n, r := range slices.Sorted(maps.Keys(c.d.Marks)) {
+		c.mark(n, key{what: dutyMark, w: autoheal.WorkloadID(r)})
+	}
+	for n, w := range slices.Sorted(maps.Keys(c.d.Restarts)) {
+		c.mark(n, key{w: w, what: dutyReset})
+	}
+	c.dirty[key{what: dutyStorm}] = true
+}
+
+// markOpen marks all open incidents with all that belongs to them.
+func (c *Core) markOpen() {
+	for n, id := range slices.Sorted(maps.Keys(c.ix.openIDs)) {
+		if n < markMost {
+			c.markIncident(c.d.Incidents[id])
+			continue
+		}
+		c.mark(n, key{inc: id, what: dutyOpen})
+	}
+}
+
+func (c *Core) markIncident(i *incident) {
+	c.dirty[key{inc: i.ID}] = true
+	for _, w := range i.Order {
+		if i.Recoveries[w].Step != autoheal.StepDone {
+			c.dirty[key{inc: i.ID, w: w}] = true
+		}
+		c.dirty[key{inc: i.ID, w: w, what: dutyPage}] = true
+		c.dirty[key{inc: i.ID, w: w, what: dutyWarn}] = true
+	}
+}
+
+// markMost is how many of one sort are marked at once.
+const markMost = 64
+
+// mark marks the n-th key of its sort: at once, or little by little when there are many.
+func (c *Core) mark(n int, k key) {
+	if n < markMost {
+		c.dirty[k] = true
+		return
+	}
+	c.later(k)
+}
+
+// turns are the moves off silent nodes that wait for the pace (behaviour D4), in order of deadline.
+type turns struct {
+	queue   []turn // a heap
+	in      map[key]bool
+	granted map[key]bool
+}
+
+type turn struct {
+	deadline time.Time
+	k        key
+}
+
+func (t *turns) Len() int { return len(t.queue) }
+func (t *turns) Less(a, b int) bool {
+	x, y := t.queue[a], t.queue[b]
+	return cmp.Or(x.deadline.Compare(y.deadline), x.k.compare(y.k)) < 0
+}
+func (t *turns) Swap(a, b int) { t.queue[a], t.queue[b] = t.queue[b], t.queue[a] }
+func (t *turns) Push(x any)    { t.queue = append(t.queue, x.(turn)) }
+func (t *turns) Pop() any {
+	last := len(t.queue) - 1
+	x := t.queue[last]
+	t.queue = t.queue[:last]
+	return x
+}
+
+// paced lets moves off what is proven dead go at the configured pace, with a burst of two seconds' worth, the most urgent
+// first (behaviour D4).
+func (c *Core) paced(p *proposal) bool {
+	if c.turns.granted[p.k] {
+		delete(c.turns.granted, p.k)
+		return true
+	}
+	if !c.turns.in[p.k] {
+		c.turns.in[p.k] = true
+		heap.Push(&c.turns, turn{p.rec.Deadline, p.k})
+	}
+	c.dirty[key{what: dutyPace}] = true
+	return false
+}
+
+// stepPace gives as many their turn as the pace allows; who does not want it any more is passed over.
+func (c *Core) stepPace() {
+	for len(c.turns.queue) > 0 {
+		k := c.turns.queue[0].k
+		if i := c.d.Incidents[k.inc]; i == nil || i.Recoveries[k.w] == nil || i.Recoveries[k.w].Step != autoheal.StepStarting {
+			heap.Pop(&c.turns)
+			delete(c.turns.in, k)
+			continue
+		}
+		at, ok := c.pace.take(c.now, c.pol.Budgets.Pace, 2*c.pol.Budgets.Pace)
+		if !ok {
+			c.after(key{what: dutyPace}, at)
+			return
+		}
+		heap.Pop(&c.turns)
+		delete(c.turns.in, k)
+		c.turns.granted[k], c.dirty[k] = true, true
+	}
+}
