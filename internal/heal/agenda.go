@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"container/heap"
 	"maps"
+	"math"
 	"slices"
 	"time"
 
@@ -24,9 +25,6 @@ func (q *queue) add(k key) {
 	if q.in[k] {
 		return
 	}
-	if q.in == nil {
-		q.in = map[key]bool{}
-	}
 	if len(q.order) > 2*len(q.in)+16 {
 		q.order = slices.DeleteFunc(q.order, func(k key) bool { return !q.in[k] })
 	}
@@ -34,17 +32,16 @@ func (q *queue) add(k key) {
 	q.order = append(q.order, k)
 }
 
-// take returns the oldest key.
-func (q *queue) take() (key, bool) {
-	for len(q.order) > 0 {
-		k := q.order[0]
-		q.order = q.order[1:]
-		if q.in[k] {
+// take moves up to n keys to the end of a list, and returns the list.
+func (q *queue) take(to []key, n int) []key {
+	for ; n > 0 && len(q.order) > 0; q.order = q.order[1:] {
+		if k := q.order[0]; q.in[k] {
 			delete(q.in, k)
-			return k, true
+			to = append(to, k)
+			n--
 		}
 	}
-	return key{}, false
+	return to
 }
 
 // await arranges for k to be stepped at a time, or when somebody wakes a key.
@@ -56,7 +53,7 @@ func (c *Core) await(k key, until time.Time, on string) {
 		return
 	}
 	if c.waiting[on] == nil {
-		c.waiting[on] = &queue{}
+		c.waiting[on] = &queue{in: map[key]bool{}}
 	}
 	c.waiting[on].add(k)
 }
@@ -75,15 +72,7 @@ func (c *Core) wake(on string) {
 		return
 	}
 	delete(c.waiting, on)
-	c.backlog = append(c.backlog, q)
-}
-
-// later marks k when there is room.
-func (c *Core) later(k key) {
-	if len(c.backlog) == 0 {
-		c.backlog = append(c.backlog, &queue{})
-	}
-	c.backlog[len(c.backlog)-1].add(k)
+	c.woken = append(c.woken, q)
 }
 
 // run steps what is marked until nothing is, in order of deadline and ID, so that scarce things go to the most urgent.
@@ -94,78 +83,78 @@ func (c *Core) run() {
 	}
 	left := stepMost
 	for round := 0; left > 0 && round < 100; round++ {
-		c.draw(left)
-		if len(c.dirty) == 0 {
+		keys := c.draw(left)
+		if len(keys) == 0 {
 			return
 		}
-		keys := c.ordered()
-		c.dirty = map[key]bool{} // a map that was once large takes long to visit for ever
-		for n, k := range keys {
-			if left == 0 {
-				c.putOff(keys[n:])
-				return
-			}
-			left--
+		for _, k := range keys[:min(left, len(keys))] {
 			c.step(k)
 		}
-	}
-}
-
-// draw marks what the backlog holds, up to n keys.
-func (c *Core) draw(n int) {
-	for len(c.backlog) > 0 && len(c.dirty) < n {
-		k, ok := c.backlog[0].take()
-		if !ok {
-			c.backlog = c.backlog[1:]
-			continue
+		if left -= len(keys); left < 0 {
+			c.backlog = append(c.backlog, keys[len(keys)+left:]...)
 		}
-		c.dirty[k] = true
 	}
 }
 
-// putOff leaves keys for the Steps to come, after those that have waited longer.
-func (c *Core) putOff(keys []key) {
-	q := &queue{order: keys, in: make(map[key]bool, len(keys))}
-	for _, k := range keys {
-		q.in[k] = true
+// draw returns what is marked and, up to n keys, what was put off: incidents before their recoveries, then by deadline,
+// then by ID.
+func (c *Core) draw(n int) []key {
+	keys := slices.AppendSeq(make([]key, 0, len(c.dirty)), maps.Keys(c.dirty))
+	if len(c.dirty) > 0 {
+		c.dirty = map[key]bool{} // a map that was once large takes long to visit for ever
 	}
-	c.backlog = append(c.backlog, q)
+	if more := min(n-len(keys), len(c.backlog)); more > 0 {
+		keys, c.backlog = append(keys, c.backlog[:more]...), c.backlog[more:]
+	}
+	for len(keys) < n && len(c.woken) > 0 {
+		if keys = c.woken[0].take(keys, n-len(keys)); len(c.woken[0].order) == 0 {
+			c.woken = c.woken[1:]
+		}
+	}
+	return c.order(keys)
 }
 
-// ordered returns what is marked: incidents before their recoveries, then by deadline, then by ID.
-func (c *Core) ordered() []key {
+// order sorts keys, and leaves each once.
+func (c *Core) order(keys []key) []key {
 	type due struct {
 		k        key
 		rank     int
-		deadline time.Time
+		deadline int64
 	}
-	all := make([]due, 0, len(c.dirty))
-	for k := range c.dirty {
-		d := due{k: k, rank: min(len(k.w), 1), deadline: c.deadline(k)}
+	all := make([]due, len(keys))
+	for n, k := range keys {
+		d := due{k: k, rank: min(len(k.w), 1), deadline: math.MinInt64}
 		if k.what != "" {
 			d.rank = 2
 		}
-		all = append(all, d)
+		if i := c.d.Incidents[k.inc]; i != nil && i.Recoveries[k.w] != nil {
+			d.deadline = i.Recoveries[k.w].Deadline.UnixNano()
+		}
+		all[n] = d
 	}
 	slices.SortFunc(all, func(a, b due) int {
-		return cmp.Or(cmp.Compare(a.rank, b.rank), a.deadline.Compare(b.deadline), a.k.compare(b.k))
+		if a.rank != b.rank {
+			return a.rank - b.rank
+		}
+		return cmp.Or(cmp.Compare(a.deadline, b.deadline), a.k.compare(b.k))
 	})
-	keys := make([]key, len(all))
+	keys = keys[:0]
 	for n := range all {
-		keys[n] = all[n].k
+		if n == 0 || all[n].k != all[n-1].k {
+			keys = append(keys, all[n].k)
+		}
 	}
 	return keys
 }
 
-func (k key) compare(o key) int {
-	return cmp.Or(cmp.Compare(k.inc, o.inc), cmp.Compare(k.w, o.w), cmp.Compare(k.what, o.what))
-}
+// busy reports whether something is left to be looked at.
+func (c *Core) busy() bool { return len(c.dirty)+len(c.backlog)+len(c.woken) > 0 }
 
-func (c *Core) deadline(k key) time.Time {
-	if i := c.d.Incidents[k.inc]; i != nil && i.Recoveries[k.w] != nil {
-		return i.Recoveries[k.w].Deadline
+func (k key) compare(o key) int {
+	if c := cmp.Compare(k.inc, o.inc); c != 0 {
+		return c
 	}
-	return time.Time{}
+	return cmp.Or(cmp.Compare(k.w, o.w), cmp.Compare(k.what, o.what))
 }
 
 // markAll marks everything that is under way.
@@ -214,7 +203,7 @@ func (c *Core) mark(n int, k key) {
 		c.dirty[k] = true
 		return
 	}
-	c.later(k)
+	c.backlog = append(c.backlog, k)
 }
 
 // turns are the moves off silent nodes that wait for the pace (behaviour D4), in order of deadline.

@@ -71,7 +71,8 @@ type Core struct {
 	timers  timers
 	waiting map[string]*queue // held on what: who
 	dirty   map[key]bool      // to be stepped now
-	backlog []*queue          // and after that, as there is room in a Step
+	backlog []key             // put off until there is room in a Step
+	woken   []*queue          // and then these
 	turns   turns
 	all     bool // examine everything once
 
@@ -362,7 +363,7 @@ func (c *Core) finish() Ready {
 	}
 	clear(c.accounts)
 	c.out.WakeAt = c.timers.next()
-	if late := !c.out.WakeAt.IsZero() && c.out.WakeAt.Before(c.now); late || len(c.dirty)+len(c.backlog) > 0 {
+	if late := !c.out.WakeAt.IsZero() && c.out.WakeAt.Before(c.now); late || c.busy() {
 		c.out.WakeAt = c.now
 	}
 	return *c.out

@@ -62,7 +62,7 @@ type request struct {
 // How the loop runs.
 const (
 	heartbeat     = time.Second      // it wakes at least so often, to notice that it did not
-	batchMost     = 512              // inputs taken into one Step
+	batchMost     = 256              // inputs taken into one Step
 	snapshotEvery = 20000            // records between snapshots
 	blockedRetry  = time.Second      // between tries to write the journal again
 	blockedDwell  = 60 * time.Second // the journal is writable for so long before anything is done again

@@ -1,7 +1,6 @@
 package heal
 
 import (
-	"container/heap"
 	"time"
 
 	"autoheal.dev/autoheal"
@@ -119,34 +118,47 @@ func (rec *recovery) unsettled() bool {
 	return !rec.OldGone && rec.Proof != autoheal.ProofExitObserved && !rec.SafeAt.IsZero() && len(rec.NewAttempts) > 0
 }
 
-// timers is a heap of wake-ups, at most one a key.
+// timers are wake-ups, at most one a key.
 type timers struct {
-	at   map[key]time.Time
-	heap timerHeap
+	at   map[key]due
+	heap []due // the earliest first; what is not in at any more is passed over
+	keys map[uint64]key
+	seq  uint64
 }
 
-type timer struct {
-	t time.Time
-	k key
+// due is one wake-up: at the same time, the one that was asked for first comes first.
+type due struct {
+	nanos int64
+	seq   uint64
 }
+
+func (d due) before(o due) bool { return d.nanos < o.nanos || d.nanos == o.nanos && d.seq < o.seq }
 
 func (t *timers) set(k key, at time.Time) {
-	if old, ok := t.at[k]; ok && !at.Before(old) {
-		return
+	d := due{nanos: at.UnixNano()}
+	if old, ok := t.at[k]; ok {
+		if d.nanos >= old.nanos {
+			return
+		}
+		delete(t.keys, old.seq)
 	}
 	if t.at == nil {
-		t.at = map[key]time.Time{}
+		t.at, t.keys = map[key]due{}, map[uint64]key{}
 	}
-	t.at[k] = at
-	heap.Push(&t.heap, timer{at, k})
+	t.seq++
+	d.seq = t.seq
+	t.at[k], t.keys[d.seq] = d, k
+	t.push(d)
 }
 
 func (t *timers) pop(now time.Time) (key, bool) {
-	for len(t.heap) > 0 && !t.heap[0].t.After(now) {
-		x := heap.Pop(&t.heap).(timer)
-		if at, ok := t.at[x.k]; ok && at.Equal(x.t) {
-			delete(t.at, x.k)
-			return x.k, true
+	for len(t.heap) > 0 && t.heap[0].nanos <= now.UnixNano() {
+		d := t.heap[0]
+		t.drop()
+		if k, ok := t.keys[d.seq]; ok {
+			delete(t.keys, d.seq)
+			delete(t.at, k)
+			return k, true
 		}
 	}
 	return key{}, false
@@ -155,30 +167,51 @@ func (t *timers) pop(now time.Time) (key, bool) {
 // next returns when the earliest wake-up is due, zero for none.
 func (t *timers) next() time.Time {
 	for len(t.heap) > 0 {
-		if at, ok := t.at[t.heap[0].k]; ok && at.Equal(t.heap[0].t) {
-			return at
+		if _, ok := t.keys[t.heap[0].seq]; ok {
+			return time.Unix(0, t.heap[0].nanos).UTC()
 		}
-		heap.Pop(&t.heap)
+		t.drop()
 	}
 	return time.Time{}
 }
 
-type timerHeap []timer
-
-func (h timerHeap) Len() int { return len(h) }
-func (h timerHeap) Less(a, b int) bool {
-	if !h[a].t.Equal(h[b].t) {
-		return h[a].t.Before(h[b].t)
+func (t *timers) push(d due) {
+	t.heap = append(t.heap, d)
+	n := len(t.heap) - 1
+	for n > 0 {
+		up := (n - 1) / 2
+		if !d.before(t.heap[up]) {
+			break
+		}
+		t.heap[n] = t.heap[up]
+		n = up
 	}
-	return h[a].k.compare(h[b].k) < 0
+	t.heap[n] = d
 }
-func (h timerHeap) Swap(a, b int) { h[a], h[b] = h[b], h[a] }
-func (h *timerHeap) Push(x any)   { *h = append(*h, x.(timer)) }
-func (h *timerHeap) Pop() any {
-	old := *h
-	x := old[len(old)-1]
-	*h = old[:len(old)-1]
-	return x
+
+// drop takes the first off the heap.
+func (t *timers) drop() {
+	last := len(t.heap) - 1
+	d := t.heap[last]
+	t.heap = t.heap[:last]
+	n := 0
+	for {
+		down := 2*n + 1
+		if down >= last {
+			break
+		}
+		if down+1 < last && t.heap[down+1].before(t.heap[down]) {
+			down++
+		}
+		if !t.heap[down].before(d) {
+			break
+		}
+		t.heap[n] = t.heap[down]
+		n = down
+	}
+	if last > 0 {
+		t.heap[n] = d
+	}
 }
 
 // bucket is a token bucket: rate a second, at most burst at once.

@@ -76,7 +76,6 @@ func (c *Core) stepStorm() {
 		text: fmt.Sprintf("for %s now %d nodes do not answer and nothing is moved. Decide: autoheal release %s", age.Round(time.Minute), left, i.ID),
 	})
 	c.after(key{what: dutyStorm}, s.Since.Add(stormAutoRelease+time.Duration(n)*stormPageEvery))
-	c.wake("storm")
 }
 
 const stormPageEvery = 30 * time.Minute

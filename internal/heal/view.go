@@ -22,8 +22,8 @@ type view struct {
 	onNode map[autoheal.NodeID][]autoheal.WorkloadID          // whose current attempt holds a place there, in order of ID
 	oldOn  map[autoheal.NodeID][]autoheal.WorkloadID          // whose lower attempts may still run there, one entry each
 	gangs  map[autoheal.GangID][]autoheal.WorkloadID
-	silent map[autoheal.NodeID]time.Time // since when the link is
-	since  []time.Time                   // of all that are silent, sorted
+	silent map[autoheal.NodeID]int64 // since when the link is, in nanoseconds of the epoch
+	since  []int64                   // of all that are silent, sorted
 	index  *place.Index
 	ready  int // nodes with the link up
 	gpus   int // of them, those with GPUs
@@ -56,7 +56,7 @@ func newView(p *policy.Policy) *view {
 		pol: p, nodes: map[autoheal.NodeID]*autoheal.Node{}, cur: map[autoheal.WorkloadID]*autoheal.Workload{},
 		old: map[autoheal.WorkloadID]map[int]*autoheal.Workload{}, onNode: map[autoheal.NodeID][]autoheal.WorkloadID{},
 		oldOn: map[autoheal.NodeID][]autoheal.WorkloadID{}, gangs: map[autoheal.GangID][]autoheal.WorkloadID{},
-		silent: map[autoheal.NodeID]time.Time{}, index: place.New(), bursts: map[autoheal.Domain]burst{},
+		silent: map[autoheal.NodeID]int64{}, index: place.New(), bursts: map[autoheal.Domain]burst{},
 	}
 }
 
@@ -179,16 +179,18 @@ func (v *view) count(n *autoheal.Node, d int) {
 // hear keeps count of the silent nodes.
 func (v *view) hear(n *autoheal.Node, now time.Time) {
 	since, was := v.silent[n.ID]
-	is := n.Link == autoheal.LinkSilent
-	if was && (!is || !since.Equal(n.LinkSince)) {
-		v.unsilence(n.ID)
+	is, at := n.Link == autoheal.LinkSilent, n.LinkSince.UnixNano()
+	if was && is && since == at {
+		return
 	}
-	if is && (!was || !since.Equal(n.LinkSince)) {
-		v.silent[n.ID] = n.LinkSince
-		at, _ := slices.BinarySearchFunc(v.since, n.LinkSince, time.Time.Compare)
-		v.since = slices.Insert(v.since, at, n.LinkSince)
+	v.unsilence(n.ID)
+	if !is {
+		return
 	}
-	if is && !was {
+	v.silent[n.ID] = at
+	i, _ := slices.BinarySearch(v.since, at)
+	v.since = slices.Insert(v.since, i, at)
+	if !was {
 		v.newSilence(n, now)
 	}
 }
@@ -199,14 +201,14 @@ func (v *view) unsilence(id autoheal.NodeID) {
 		return
 	}
 	delete(v.silent, id)
-	at, _ := slices.BinarySearchFunc(v.since, since, time.Time.Compare)
-	v.since = slices.Delete(v.since, at, at+1)
+	i, _ := slices.BinarySearch(v.since, since)
+	v.since = slices.Delete(v.since, i, i+1)
 }
 
 // silentSince counts the nodes that fell silent at t or later and still are.
 func (v *view) silentSince(t time.Time) int {
-	at, _ := slices.BinarySearchFunc(v.since, t, time.Time.Compare)
-	return len(v.since) - at
+	i, _ := slices.BinarySearch(v.since, t.UnixNano())
+	return len(v.since) - i
 }
 
 // newSilence notes a new silence in each domain of the node, and in the cluster ("").
