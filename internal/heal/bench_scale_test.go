@@ -14,7 +14,7 @@ import (
 // BenchmarkListing takes in a full listing, in Steps as large as the engine makes them, and then the same again after the
 // stream was lost: what a start and a broken connection cost. Memory is that of the core, nothing else holds the cluster.
 func BenchmarkListing(b *testing.B) {
-	for _, nodes := range []int{1000, 100_000} {
+	for _, nodes := range []int{1000, 10_000, 100_000} {
 		b.Run(fmt.Sprintf("nodes=%d/workloads=%d", nodes, 10*nodes), func(b *testing.B) {
 			if testing.Short() && nodes > 10_000 {
 				b.Skip("large")

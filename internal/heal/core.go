@@ -2,6 +2,7 @@ package heal
 
 import (
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
 	"strings"
@@ -45,10 +46,25 @@ type Ready struct {
 	Errors []error
 }
 
-// Sighting is one observed change in words.
+// Sighting is one observed change: of a node, which has that status now, or of a workload.
 type Sighting struct {
-	Subject autoheal.Ref
-	Text    string
+	Node     *autoheal.Node
+	Status   autoheal.NodeStatus
+	Workload *autoheal.Workload
+}
+
+// Change says a sighting in the words that people know. A burst of changes that nobody watches costs no words.
+func (s Sighting) Change(at time.Time) autoheal.Change {
+	if n := s.Node; n != nil {
+		text := fmt.Sprintf("node %s is %s", n.ID, strings.ReplaceAll(string(s.Status), "_", " "))
+		return autoheal.Change{At: at, Type: autoheal.ChangeNode, Subject: n.Ref(), Text: text}
+	}
+	w := s.Workload
+	text := fmt.Sprintf("%s attempt %d is %s", w.ID, w.Attempt, w.State)
+	if w.Node != "" {
+		text += " on " + string(w.Node)
+	}
+	return autoheal.Change{At: at, Type: autoheal.ChangeWorkload, Subject: w.Ref(), Text: text}
 }
 
 // Life is what the core is told about the healer's own life.
@@ -67,6 +83,8 @@ type Core struct {
 	d    *durable
 	v    *view
 	ix   *index
+
+	detectors []detect.Detector
 
 	timers  timers
 	waiting map[string]*queue // held on what: who
@@ -112,7 +130,7 @@ const (
 // NewCore makes the core of a life that begins with an empty journal; Restore follows for any other.
 func NewCore(life Life, pol *policy.Policy) *Core {
 	return &Core{
-		life: life, pol: pol, d: newDurable(), v: newView(pol), ix: newIndex(), waiting: map[string]*queue{}, dirty: map[key]bool{},
+		life: life, pol: pol, d: newDurable(), v: newView(pol), ix: newIndex(), detectors: detect.All(), waiting: map[string]*queue{}, dirty: map[key]bool{},
 		turns: turns{in: map[key]bool{}, granted: map[key]bool{}}, accounts: map[autoheal.IncidentID]bool{},
 	}
 }
@@ -217,41 +235,76 @@ func (c *Core) observe(e autoheal.Event) {
 	}
 }
 
-// saw tells of a change in the words that people know.
+// saw tells of a change to those who watch.
 func (c *Core) saw(ch detect.Change) {
-	if n := ch.Node; n != nil {
-		status := c.nodeStatus(n)
-		text := fmt.Sprintf("node %s is %s", n.ID, strings.ReplaceAll(string(status), "_", " "))
-		c.out.Seen = append(c.out.Seen, Sighting{Subject: n.Ref(), Text: text})
-	}
-	if w := ch.Workload; w != nil {
-		text := fmt.Sprintf("%s attempt %d is %s", w.ID, w.Attempt, w.State)
-		if w.Node != "" {
-			text += " on " + string(w.Node)
-		}
-		c.out.Seen = append(c.out.Seen, Sighting{Subject: w.Ref(), Text: text})
+	switch {
+	case ch.Node != nil:
+		c.out.Seen = append(c.out.Seen, Sighting{Node: ch.Node, Status: c.nodeStatus(ch.Node)})
+	case ch.Workload != nil:
+		c.out.Seen = append(c.out.Seen, Sighting{Workload: ch.Workload})
 	}
 }
 
-// synced looks at everything that the full listing brought: what failed while nobody looked, and what was under way.
+// synced looks at everything that the full listing brought: what failed while nobody looked, and what was under way. Most
+// of a cluster is well, and is only passed by.
 func (c *Core) synced() {
-	for _, id := range slices.Sorted(maps.Keys(c.v.nodes)) {
+	var nodes []autoheal.NodeID
+	for id, n := range c.v.nodes {
+		if c.notable(n) {
+			nodes = append(nodes, id)
+		}
+	}
+	slices.Sort(nodes)
+	for _, id := range nodes {
 		c.crowd(c.v.nodes[id])
 		c.back(c.v.nodes[id])
 		c.detect(detect.Change{Node: c.v.nodes[id]})
 		c.marks(c.v.nodes[id])
 	}
-	for _, id := range slices.Sorted(maps.Keys(c.v.cur)) {
+	var failed []autoheal.WorkloadID
+	for id, w := range c.v.cur {
+		for range c.findings(detect.Change{Workload: w}) {
+			failed = append(failed, id)
+			break
+		}
+	}
+	slices.Sort(failed)
+	for _, id := range failed {
 		c.detect(detect.Change{Workload: c.v.cur[id]})
 	}
 	c.all = true
 }
 
-func (c *Core) detect(change detect.Change) {
-	for _, det := range detect.All() {
-		for _, f := range det.Detect(c.v, change, c.now) {
-			c.find(f)
+// notable reports whether a listed node is to be looked at: it is not simply well.
+func (c *Core) notable(n *autoheal.Node) bool {
+	_, gone := c.d.Gone[n.ID]
+	if gone || n.Link != autoheal.LinkUp || len(n.Marks) > 0 || c.d.Marks[autoheal.NodeRef(n.ID).String()] != nil {
+		return true
+	}
+	for f := range c.findings(detect.Change{Node: n}) {
+		if _, open := c.ix.open[f.Subject.String()]; open || !f.Withdrawn {
+			return true
 		}
+	}
+	return false
+}
+
+// findings yields what the detectors claim of a change.
+func (c *Core) findings(change detect.Change) iter.Seq[autoheal.Finding] {
+	return func(yield func(autoheal.Finding) bool) {
+		for _, det := range c.detectors {
+			for _, f := range det.Detect(c.v, change, c.now) {
+				if !yield(f) {
+					return
+				}
+			}
+		}
+	}
+}
+
+func (c *Core) detect(change detect.Change) {
+	for f := range c.findings(change) {
+		c.find(f)
 	}
 }
 

@@ -235,12 +235,10 @@ func (e *Engine) announce(ctx context.Context, ready Ready) {
 		e.changes.publish(ch)
 		e.opt.Logger.LogAttrs(ctx, slog.LevelInfo, "decided", slog.String("what", text), slog.String("type", string(r.Type)), slog.String("incident", string(r.Incident)), slog.Uint64("seq", r.Seq))
 	}
-	for _, s := range ready.Seen {
-		kind := autoheal.ChangeNode
-		if s.Subject.Kind == autoheal.RefWorkload {
-			kind = autoheal.ChangeWorkload
+	if len(ready.Seen) > 0 && e.changes.watched() {
+		for _, s := range ready.Seen {
+			e.changes.publish(s.Change(e.core.now))
 		}
-		e.changes.publish(autoheal.Change{At: e.core.now, Type: kind, Subject: s.Subject, Text: s.Text})
 	}
 }
 

@@ -39,6 +39,18 @@ type view struct {
 type listing struct {
 	nodes    map[autoheal.NodeID]bool
 	attempts map[attemptID]bool
+	ids      map[autoheal.WorkloadID]bool // of attempts; made when it is asked for
+}
+
+// has reports whether any attempt of a workload was listed.
+func (l *listing) has(id autoheal.WorkloadID) bool {
+	if l.ids == nil {
+		l.ids = map[autoheal.WorkloadID]bool{}
+		for a := range l.attempts {
+			l.ids[a.id] = true
+		}
+	}
+	return l.ids[id]
 }
 
 type attemptID struct {
@@ -346,12 +358,8 @@ func (v *view) sweep() {
 			v.gone(autoheal.NodeRef(id))
 		}
 	}
-	listed := map[autoheal.WorkloadID]bool{}
-	for a := range l.attempts {
-		listed[a.id] = true
-	}
-	for id := range v.cur {
-		if !listed[id] {
+	for id, w := range v.cur {
+		if !l.attempts[attemptID{id, w.Attempt}] && !l.has(id) {
 			v.gone(autoheal.WorkloadRef(id))
 		}
 	}

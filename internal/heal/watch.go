@@ -79,6 +79,13 @@ func (h *hub) publish(c autoheal.Change) {
 	}
 }
 
+// watched reports whether anybody subscribes.
+func (h *hub) watched() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.subs) > 0
+}
+
 func (h *hub) close() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
