@@ -62,18 +62,21 @@ func (s *site) listAnew() {
 
 // quiet lets the core do what is due until t, and does what it asks for, at once and well.
 func (s *site) quiet(t time.Time) {
-	for {
-		switch {
-		case len(s.asked) > 0:
-			s.now = s.now.Add(10 * time.Millisecond)
-		case s.wake.IsZero() || s.wake.After(t):
-			s.now = t
-			return
-		case s.wake.After(s.now):
-			s.now = s.wake
-		}
-		s.step(s.obey())
+	for len(s.asked) > 0 || !s.wake.IsZero() && !s.wake.After(t) {
+		s.quietOnce()
 	}
+	if t.After(s.now) {
+		s.now = t
+	}
+}
+
+func (s *site) quietOnce() {
+	if len(s.asked) > 0 {
+		s.now = s.now.Add(10 * time.Millisecond)
+	} else if s.wake.After(s.now) {
+		s.now = s.wake
+	}
+	s.step(s.obey())
 }
 
 // lose lets the first nodes fall silent at once, as a zone does; find lets them answer again.
