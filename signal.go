@@ -39,7 +39,7 @@ const (
 
 // Signal is one typed, de-duplicated observation. It has a source, a time and a time to live, and it can be cleared.
 type Signal struct {
-	Rule       string            `json:"rule"`   // ID of the catalogue rule, such as "nvidia.xid.79"
+	Rule       string            `json:"rule"`   // code of the catalogue, such as "nvidia/xid/79"
 	Source     string            `json:"source"` // "kmsg", "workload", "probe", "nvidia-smi"
 	Failure    Failure           `json:"failure"`
 	Subject    Ref               `json:"subject"`
