@@ -61,7 +61,8 @@ func readFile(name string) ([]*Rule, error) {
 		return nil, fmt.Errorf("read the catalogue: %w", err)
 	}
 	var file struct {
-		Rules []map[string]any `yaml:"rules"`
+		Defs  map[string]string `yaml:"defs"` // parts of patterns: %{name} stands for one
+		Rules []map[string]any  `yaml:"rules"`
 	}
 	if err := yaml.UnmarshalWithOptions(data, &file, yaml.DisallowUnknownField()); err != nil {
 		return nil, fmt.Errorf("read %s: %w", name, err)
@@ -69,6 +70,9 @@ func readFile(name string) ([]*Rule, error) {
 	prefix := strings.TrimSuffix(name, ".yaml") + "/"
 	var rules []*Rule
 	for i, raw := range file.Rules {
+		if pattern, ok := raw["pattern"].(string); ok {
+			raw["pattern"] = expand(pattern, file.Defs)
+		}
 		r, bad := readRule(raw, nil)
 		if !strings.HasPrefix(r.ID, prefix) {
 			bad = append(bad, Problem{Path: "id", Detail: fmt.Sprintf("%q does not begin with %s", r.ID, prefix)})
@@ -82,4 +86,12 @@ func readFile(name string) ([]*Rule, error) {
 		rules = append(rules, &r)
 	}
 	return rules, nil
+}
+
+// expand replaces %{name} by what a file defines.
+func expand(pattern string, defs map[string]string) string {
+	for name, def := range defs {
+		pattern = strings.ReplaceAll(pattern, "%{"+name+"}", def)
+	}
+	return pattern
 }

@@ -109,10 +109,9 @@ func (c *Catalogue) meaning(r *Rule, f map[string]string) Match {
 		m.Meaning = m.over(c.nvlinkNamed(number))
 	case ok:
 		m.Meaning = m.over(entry)
+		m.byWord(f["word"])
 	default:
-		if r.Table == "xid" && len(number) > 3 {
-			m.Benign = true
-		}
+		m.byWord(f["word"])
 	}
 	if r.Code == "" {
 		m.Code = r.ID + "/" + number
@@ -144,4 +143,15 @@ func NormalPCI(s string) string {
 		domain = "0000"[len(domain):] + domain
 	}
 	return domain + ":" + parts[1] + ":" + parts[2]
+}
+
+// byWord follows the driver's own word for an event where it gives one: Non-fatal asks for nothing, and Fatal for more
+// than nothing, whatever the table says of the number.
+func (m *Match) byWord(word string) {
+	switch {
+	case word == "Non-fatal" && m.Action != autoheal.AdviceNone:
+		m.Action, m.Severity = autoheal.AdviceNone, Warning
+	case word == "Fatal" && m.Action == autoheal.AdviceNone:
+		m.Failure, m.Action, m.Severity, m.Benign = autoheal.FailureGPU, autoheal.AdviceRebootNode, Critical, false
+	}
 }
