@@ -79,6 +79,9 @@ func (s *Stream) Feed(l Line) (Found, bool) {
 	}, true
 }
 
+// Wants says whether the next line is needed whatever it contains, because a meaning goes over several lines.
+func (s *Stream) Wants() bool { return false }
+
 // takeContext gives a match the fields of the lines before it that it does not have itself.
 func (s *Stream) takeContext(m *Match, number int) {
 	for _, id := range m.Rule.Takes {

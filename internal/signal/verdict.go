@@ -15,10 +15,10 @@ type Verdict struct {
 	// Code names the rule or table entry that decided, such as "nvidia/xid/79"; "" if nothing did.
 	Code string `json:"code"`
 	// Xid is the NVIDIA Xid that decided, null if another line did.
-	Xid     *int             `json:"xid"`
-	Action  autoheal.Advice  `json:"action"`
-	Subject *autoheal.Ref    `json:"subject"` // null if nothing failed; the ID is empty where the lines do not name it
-	Because []string         `json:"because"`
+	Xid     *int            `json:"xid"`
+	Action  autoheal.Advice `json:"action"`
+	Subject *autoheal.Ref   `json:"subject"` // null if nothing failed; the ID is empty where the lines do not name it
+	Because []string        `json:"because"`
 	// Confidence is from 0 to 1.
 	Confidence float64 `json:"confidence"`
 }
