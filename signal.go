@@ -19,6 +19,14 @@ const (
 	FailureNone    Failure = "none"
 )
 
+// Failures lists all failures in the order above.
+func Failures() []Failure {
+	return []Failure{
+		FailureGPU, FailureApp, FailureOOMHost, FailureOOMGPU, FailureNetwork, FailureDisk, FailureHostHW, FailureHostSW,
+		FailureCrash, FailureNone,
+	}
+}
+
 // Advice is the action that a source or the catalogue asks for.
 type Advice string
 
@@ -36,6 +44,14 @@ const (
 	AdviceContactSupport Advice = "contact_support"
 	AdviceNone           Advice = "none"
 )
+
+// Advices lists all advices in the order above.
+func Advices() []Advice {
+	return []Advice{
+		AdviceRestartApp, AdviceResetGPU, AdviceRebootNode, AdviceReplaceHW, AdviceIncreaseMemory, AdviceReduceGPUMem,
+		AdviceCheckNetwork, AdviceFreeDisk, AdviceFixCode, AdviceContactSupport, AdviceNone,
+	}
+}
 
 // Signal is one typed, de-duplicated observation. It has a source, a time and a time to live, and it can be cleared.
 type Signal struct {

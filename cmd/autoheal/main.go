@@ -1,6 +1,6 @@
 // Command autoheal heals GPU clusters: it detects failures, recovers from them, proves it, and writes the post-mortem.
 //
-// It owns the command line of what needs no running healer (up, node, shim, drill, config, journal) and nothing imports
+// It owns the command line of what needs no running healer (up, node, shim, drill, classify, explain, config, journal) and nothing imports
 // it; the commands that talk to a healer come from internal/surface/cli. It never does the work itself: each command hands
 // over to the package that does.
 package main
@@ -57,7 +57,7 @@ Try it:
 		SilenceUsage: true, SilenceErrors: true,
 	}
 	cli.AddGlobalFlags(root)
-	root.AddCommand(upCommand(io), nodeCommand(io), configCommand(io), journalCommand(io), drillCommand(io), simulateCommand(io), versionCommand(io))
+	root.AddCommand(upCommand(io), nodeCommand(io), configCommand(io), journalCommand(io), drillCommand(io), simulateCommand(io), classifyCommand(io), explainCommand(io), versionCommand(io))
 	root.AddCommand(cli.Commands(deps)...)
 	refuseUnknown(root)
 	ctx, stop := interruptible(ctx)

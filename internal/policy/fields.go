@@ -206,7 +206,7 @@ func planFields() []field {
 		at("autoHeal.maintenance", listCodec(maintenanceCodec), func(p *Policy) *[]Maintenance { return &p.Maintenance }, "Planned windows in which nothing is done to the nodes named."),
 		at("autoHeal.veto", listCodec(refCodec), func(p *Policy) *[]autoheal.Ref { return &p.Veto }, "Subjects that the healer never touches, as KIND/ID."),
 		at("autoHeal.approval.expires", positive, func(p *Policy) *time.Duration { return &p.Approval.Expires }, "How long a person has to approve a step before it is held and somebody is paged."),
-		at("autoHeal.signals.rules", listCodec(rawCodec), func(p *Policy) *[]map[string]any { return &p.Signals.Rules }, "Own rules beside the built-in catalogue."),
+		at("autoHeal.signals.rules", rulesCodec, func(p *Policy) *[]map[string]any { return &p.Signals.Rules }, "Own rules beside the built-in catalogue."),
 		at("autoHeal.signals.xid", xidCodec, func(p *Policy) *map[int]autoheal.Advice { return &p.Signals.Xid }, "What an NVIDIA Xid number asks for, where it should differ from the catalogue."),
 	}
 }

@@ -47,7 +47,11 @@ func TestEveryFormOfValue(t *testing.T) {
 	want.Fence.Command = []string{"/usr/lib/autoheal/redfish", "--off"}
 	want.Maintenance = []Maintenance{{Nodes: "rack=r1", From: time.Date(2026, 1, 31, 21, 0, 0, 0, time.UTC), To: time.Date(2026, 2, 1, 2, 0, 0, 0, time.UTC)}}
 	want.Veto = []autoheal.Ref{{Kind: autoheal.RefNode, ID: "n1"}, {Kind: autoheal.RefWorkload, ID: "wl-7"}}
-	want.Signals.Rules = []map[string]any{{"id": "own.thing", "count": int64(3), "share": 0.5, "on": true, "re": "a\\d+: \"x\"", "list": []any{"a", nil}, "map": map[string]any{"k": "v"}}}
+	want.Signals.Rules = []map[string]any{{
+		"id": "site/own_thing", "kind": "workload", "priority": int64(3), "transient": true, "literals": []any{"our very own error"},
+		"pattern": `our very own error a\d+: "(?P<what>\w+)"`, "failure": "app_fault", "action": "fix_code", "because": nil,
+		"samples": []any{map[string]any{"text": `our very own error a12: "x"`, "fields": map[string]any{"what": "x"}}},
+	}}
 	want.Signals.Xid = map[int]autoheal.Advice{31: autoheal.AdviceRestartApp, 79: autoheal.AdviceRebootNode}
 	want.Cluster = Cluster{Driver: DriverOpenClaw, URL: "wss://gateway:18789", TokenFile: "/etc/autoheal/token", Approve: []string{"gpu-*"}, Name: "prod"}
 	want.Fence.TrustSelfStop = false // an OpenClaw gateway: off unless it is switched on

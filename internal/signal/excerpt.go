@@ -2,6 +2,7 @@ package signal
 
 import (
 	"bytes"
+	"strings"
 
 	"autoheal.dev/autoheal"
 )
@@ -32,4 +33,23 @@ func (f Found) Signal() autoheal.Signal {
 		Clears: len(f.Rule.Clears) > 0, Conclusive: f.Rule.Kind == KindKernel && f.Severity == Critical,
 		Action: f.Action, Fields: f.Fields, Excerpt: printable(f.Message),
 	}
+}
+
+// Explain returns what a code means: that of a rule, or of an entry of a table such as "nvidia/xid/79".
+func (c *Catalogue) Explain(code string) (Match, bool) {
+	if r := c.byID[code]; r != nil {
+		return Match{Rule: r, Code: code, Meaning: r.Meaning}, true
+	}
+	for _, r := range c.rules {
+		number, ok := strings.CutPrefix(code, r.ID+"/")
+		if entry, known := c.tables[r.Table][number]; ok && known {
+			return Match{Rule: r, Code: code, Meaning: r.over(entry)}, true
+		}
+	}
+	for _, r := range c.rules {
+		if r.Code == code {
+			return Match{Rule: r, Code: code, Meaning: r.Meaning}, true
+		}
+	}
+	return Match{}, false
 }

@@ -44,6 +44,10 @@ func (f *fields) bad(path, detail, remedy string) {
 	f.problems = append(f.problems, Problem{path, detail, remedy})
 }
 
+func (f *fields) complained(path string) bool {
+	return slices.ContainsFunc(f.problems, func(p Problem) bool { return p.Path == path })
+}
+
 func (f *fields) take(key string) (any, bool) {
 	f.used[key] = true
 	v, ok := f.raw[key]
@@ -200,13 +204,9 @@ func oneOf[T ~string](f *fields, key string, into *T, set ...T) {
 // meaning reads the keys that a rule shares with the entries of a table, over what is already in m.
 func (f *fields) meaning(m *Meaning) {
 	f.text("name", &m.Name)
-	oneOf(f, "failure", &m.Failure, autoheal.FailureGPU, autoheal.FailureApp, autoheal.FailureOOMHost, autoheal.FailureOOMGPU,
-		autoheal.FailureNetwork, autoheal.FailureDisk, autoheal.FailureHostHW, autoheal.FailureHostSW, autoheal.FailureCrash,
-		autoheal.FailureNone)
+	oneOf(f, "failure", &m.Failure, autoheal.Failures()...)
 	oneOf(f, "scope", &m.Scope, ScopeGPU, ScopeNode, ScopeWorkload, ScopeFabric)
-	oneOf(f, "action", &m.Action, autoheal.AdviceRestartApp, autoheal.AdviceResetGPU, autoheal.AdviceRebootNode,
-		autoheal.AdviceReplaceHW, autoheal.AdviceIncreaseMemory, autoheal.AdviceReduceGPUMem, autoheal.AdviceCheckNetwork,
-		autoheal.AdviceFreeDisk, autoheal.AdviceFixCode, autoheal.AdviceContactSupport, autoheal.AdviceNone)
+	oneOf(f, "action", &m.Action, autoheal.Advices()...)
 	oneOf(f, "severity", &m.Severity, Critical, Error, Warning, Info)
 	f.flag("transient", &m.Transient)
 	f.flag("consequence", &m.Consequence)
@@ -275,10 +275,10 @@ func (r *Rule) complete(f *fields) {
 	if r.Severity == "" {
 		r.Severity = Error
 	}
-	if r.Failure == "" {
+	if r.Failure == "" && !f.complained("failure") {
 		f.bad("failure", "is missing", "say what the line means")
 	}
-	if r.Action == "" {
+	if r.Action == "" && !f.complained("action") {
 		f.bad("action", "is missing", "say what it asks for; none if nothing")
 	}
 	if r.Table != "" && !slices.Contains(r.names, r.By) {

@@ -70,6 +70,15 @@ func Scan(r io.Reader, c *signal.Catalogue, kind signal.Kind, s *signal.Stream, 
 	return sc.stats, nil
 }
 
+// Excerpt is Scan of a text at hand.
+func Excerpt(text []byte, c *signal.Catalogue, kind signal.Kind, s *signal.Stream, found func(signal.Found)) Stats {
+	sc := &scanner{catalogue: c, kind: kind, stream: s, found: found}
+	sc.stats.Format, sc.stats.Bytes = detect(text), int64(len(text))
+	sc.lines(text)
+	sc.flush()
+	return sc.stats
+}
+
 // detect tells the format by the beginning.
 func detect(head []byte) Format {
 	first, _, _ := bytes.Cut(bytes.TrimLeft(head, " \r\n\t"), []byte{'\n'})
