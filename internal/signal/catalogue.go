@@ -235,3 +235,17 @@ func (r *Rule) match(message []byte) (map[string]string, bool) {
 
 // errNoRules is what a catalogue without rules would be.
 var errNoRules = errors.New("the catalogue has no rules")
+
+// MatchNaively is Match by asking every rule for its pattern alone, without looking for words first: the measure of what
+// the search saves, and the proof that it loses nothing.
+func (c *Catalogue) MatchNaively(message []byte, kind Kind) (Match, bool) {
+	for _, r := range c.rules {
+		if !r.Kind.counts(kind) || r.re != nil && !r.re.Match(message) {
+			continue
+		}
+		if f, ok := r.match(message); ok {
+			return c.meaning(r, f), true
+		}
+	}
+	return Match{}, false
+}

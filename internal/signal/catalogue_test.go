@@ -27,6 +27,11 @@ func TestSamples(t *testing.T) {
 			if r.Because == "" || r.Source == "" {
 				t.Error("a rule says why and where its facts are from: because, source")
 			}
+			for _, word := range r.triggers() {
+				if len(word) < maxWindow {
+					t.Errorf("%q is so short that it slows the search for all words; use %d characters or more", word, maxWindow)
+				}
+			}
 			for _, p := range r.test() {
 				t.Error(p)
 			}

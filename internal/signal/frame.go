@@ -59,7 +59,7 @@ func (f *Frame) strip() bool {
 	case c == '<':
 		return f.stripPriority()
 	case c >= '0' && c <= '9':
-		return f.stripKmsg() || f.stripDated()
+		return f.stripKmsg() || f.stripDated() || f.stripClock() || f.stripAddress()
 	case c >= 'A' && c <= 'Z':
 		return f.stripSyslog()
 	case c >= 'a' && c <= 'z':

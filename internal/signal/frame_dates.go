@@ -159,7 +159,7 @@ func (f *Frame) stripSyslog() bool {
 
 // hostAndProgram removes "host program[pid]: "; the host may be missing.
 func (f *Frame) hostAndProgram(m []byte) {
-	for range 2 {
+	for range 3 { // some syslogs put a level between
 		word, rest, ok := cutWord(m)
 		if !ok {
 			return
@@ -237,6 +237,33 @@ func (f *Frame) stripKernelWord() bool {
 		}
 	}
 	f.claim(OriginKernel)
+	f.Message = rest
+	return true
+}
+
+// stripClock removes a time of day that stands alone: 19:14:43.
+func (f *Frame) stripClock() bool {
+	word, rest, ok := cutWord(f.Message)
+	if !ok || len(word) < 8 || len(word) > 15 || word[2] != ':' || word[5] != ':' {
+		return false
+	}
+	if _, err := time.Parse("15:04:05.999999", string(bytes.ReplaceAll(word, []byte{','}, []byte{'.'}))); err != nil {
+		return false
+	}
+	f.Message = rest
+	return true
+}
+
+// stripAddress removes the address of a node before the facility: 10.0.0.5: kern: warning: of Talos.
+func (f *Frame) stripAddress() bool {
+	word, rest, ok := cutWord(f.Message)
+	if !ok || len(word) > 46 || word[len(word)-1] != ':' || bytes.IndexByte(word, '.') < 0 {
+		return false
+	}
+	inner := Frame{Boot: -1, Message: rest}
+	if !inner.stripFacility() {
+		return false
+	}
 	f.Message = rest
 	return true
 }

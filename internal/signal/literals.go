@@ -2,6 +2,7 @@ package signal
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"slices"
 )
@@ -23,14 +24,17 @@ const block = 3
 // is taken, and a table says for each block of three bytes how far the end of the nearest window can be at least. In text
 // without windows it reads one block in about every five bytes, and no line is ever split that has no hit.
 type literals struct {
-	texts   [][]byte
-	window  int
-	skips   [1 << hashBits]uint8
-	buckets map[uint32][]windowOf // by the hash of the window's last block
+	texts  [][]byte
+	window int
+	skips  [1 << hashBits]uint8
+	// windows are sorted by the hash of their last block; heads says where those of a hash begin, plus one.
+	windows []windowOf
+	heads   [1 << hashBits]uint16
 }
 
 // windowOf is the window of one literal.
 type windowOf struct {
+	hash   uint32
 	id     int // index into texts
 	offset int // of the window in the text
 	bytes  []byte
@@ -40,7 +44,7 @@ func hashBlock(b uint32) uint32 { return (b & 0xffffff) * 0x9e3779b1 >> (32 - ha
 
 // newLiterals takes texts of at least minLiteral bytes; their indexes are the ids of hits.
 func newLiterals(texts [][]byte) *literals {
-	l := &literals{texts: texts, window: maxWindow, buckets: map[uint32][]windowOf{}}
+	l := &literals{texts: texts, window: maxWindow}
 	for _, t := range texts {
 		l.window = min(l.window, len(t))
 	}
@@ -56,7 +60,11 @@ func newLiterals(texts [][]byte) *literals {
 			l.skips[h] = min(l.skips[h], uint8(l.window-end))
 		}
 		h := hashBlock(load3(win[l.window-block:]))
-		l.buckets[h] = append(l.buckets[h], windowOf{id: id, offset: off, bytes: win})
+		l.windows = append(l.windows, windowOf{hash: h, id: id, offset: off, bytes: win})
+	}
+	slices.SortStableFunc(l.windows, func(a, b windowOf) int { return cmp.Compare(a.hash, b.hash) })
+	for i, w := range slices.Backward(l.windows) {
+		l.heads[w.hash] = uint16(i + 1)
 	}
 	return l
 }
@@ -96,13 +104,26 @@ func (l *literals) next(text []byte, from int) (at, id int) {
 // verify looks for a literal whose window ends with the block at i.
 func (l *literals) verify(text []byte, i, from int, h uint32) (at, id int) {
 	begin := i + block - l.window
-	for _, w := range l.buckets[h] {
+	for _, w := range l.endingWith(h) {
 		at := begin - w.offset
-		if at >= from && bytes.Equal(text[begin:begin+l.window], w.bytes) && bytes.HasPrefix(text[at:], l.texts[w.id]) {
+		if at >= from && string(text[begin:begin+l.window]) == string(w.bytes) && bytes.HasPrefix(text[at:], l.texts[w.id]) {
 			return at, w.id
 		}
 	}
 	return -1, 0
+}
+
+// endingWith returns the windows whose last block has a hash, of which there are few.
+func (l *literals) endingWith(h uint32) []windowOf {
+	first := int(l.heads[h]) - 1
+	if first < 0 {
+		return nil
+	}
+	end := first + 1
+	for end < len(l.windows) && l.windows[end].hash == h {
+		end++
+	}
+	return l.windows[first:end]
 }
 
 // all appends the ids of all literals that occur in text, each once, in no particular order.
@@ -117,7 +138,7 @@ func (l *literals) all(text []byte, ids []int) []int {
 			continue
 		}
 		begin := i + block - l.window
-		for _, w := range l.buckets[h] {
+		for _, w := range l.endingWith(h) {
 			at := begin - w.offset
 			if at >= 0 && bytes.HasPrefix(text[at:], l.texts[w.id]) {
 				ids = addID(ids, w.id)
@@ -142,6 +163,9 @@ func rarestWindow(t []byte, n int) int {
 		cost := 0
 		for _, c := range t[off : off+n] {
 			cost += commonness(c)
+		}
+		for _, c := range t[off+n-block : off+n] { // what is seen first decides how often the rest is looked at
+			cost += 2 * commonness(c)
 		}
 		if off == 0 || cost < bestCost {
 			best, bestCost = off, cost

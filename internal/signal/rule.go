@@ -52,6 +52,8 @@ type Meaning struct {
 	Transient bool
 	// Consequence marks what follows from something else: a verdict prefers a cause, and takes this only alone.
 	Consequence bool
+	// Yields means that the cause is vague, such as a PCIe link: one that names the part is preferred.
+	Yields bool
 	// Benign lines are recognised in order to be ignored.
 	Benign bool
 	// Stated means that the hardware itself names the action: it overrides what tables say of other lines on the subject.

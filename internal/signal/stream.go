@@ -42,7 +42,17 @@ type Stream struct {
 	catalogue *Catalogue
 	inventory *Inventory
 	context   map[string]contextLine // by rule
+	known     map[string]known       // by message: storms repeat few lines
 }
+
+// known is what a message meant when it came before.
+type known struct {
+	kind  Kind
+	found Found
+}
+
+// maxKnown bounds the memory for repeated messages; when it is full it starts anew.
+const maxKnown = 1024
 
 type contextLine struct {
 	number int
@@ -51,7 +61,7 @@ type contextLine struct {
 
 // NewStream returns a Stream that has read nothing. The inventory, which may be nil, maps PCI addresses to GPUs.
 func NewStream(c *Catalogue, inv *Inventory) *Stream {
-	return &Stream{catalogue: c, inventory: inv, context: map[string]contextLine{}}
+	return &Stream{catalogue: c, inventory: inv, context: map[string]contextLine{}, known: map[string]known{}}
 }
 
 // Feed returns what a line means, benign meanings included; ok is false for the great majority, which means nothing.
@@ -60,23 +70,38 @@ func (s *Stream) Feed(l Line) (Found, bool) {
 	if !l.Framed {
 		fr = Unframe(l.Text)
 	}
-	m, ok := s.catalogue.Match(fr.Message, evidenceIn(l.Kind, fr.Origin))
-	if !ok {
-		return Found{}, false
-	}
-	s.takeContext(&m, l.Number)
-	if m.Rule.Context {
-		s.context[m.Rule.ID] = contextLine{l.Number, m.Fields}
-		return Found{}, false
-	}
 	at := fr.At
 	if !l.At.IsZero() {
 		at = l.At
 	}
-	return Found{
-		Match: m, Subject: s.subject(m), Line: l.Number, Origin: fr.Origin, At: at, Boot: fr.Boot,
-		Message: string(fr.Message[:min(len(fr.Message), maxExcerpt)]),
-	}, true
+	kind := evidenceIn(l.Kind, fr.Origin)
+	f, ok := s.meaning(fr.Message, kind, l.Number)
+	f.Line, f.Origin, f.At, f.Boot = l.Number, fr.Origin, at, fr.Boot
+	return f, ok
+}
+
+// meaning returns what a message means here, after what came before it.
+func (s *Stream) meaning(message []byte, kind Kind, number int) (Found, bool) {
+	if k, ok := s.known[string(message)]; ok && k.kind == kind {
+		return k.found, true
+	}
+	m, ok := s.catalogue.Match(message, kind)
+	if !ok {
+		return Found{}, false
+	}
+	s.takeContext(&m, number)
+	if m.Rule.Context {
+		s.context[m.Rule.ID] = contextLine{number, m.Fields}
+		return Found{}, false
+	}
+	f := Found{Match: m, Subject: s.subject(m), Message: string(message[:min(len(message), maxExcerpt)])}
+	if len(m.Rule.Takes) == 0 && len(message) <= maxExcerpt {
+		if len(s.known) >= maxKnown {
+			clear(s.known)
+		}
+		s.known[f.Message] = known{kind, f}
+	}
+	return f, true
 }
 
 // Wants says whether the next line is needed whatever it contains, because a meaning goes over several lines.

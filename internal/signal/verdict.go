@@ -36,6 +36,7 @@ const (
 // Rank of causes: of the lowest number that occurs the earliest line is the cause.
 const (
 	rankHardware = iota // hardware explains what crashes on it
+	rankLink            // hardware, but the line does not name the part
 	rankKernel          // the kernel says what happened
 	rankWorkload        // the workload says what happened
 	rankWatch           // nothing is asked for
@@ -117,6 +118,8 @@ func rank(f Found) int {
 		return rankFollows
 	case f.Action == autoheal.AdviceNone:
 		return rankWatch
+	case f.Yields:
+		return rankLink
 	case f.Failure == autoheal.FailureGPU || f.Failure == autoheal.FailureHostHW || f.Failure == autoheal.FailureDisk && kernel:
 		return rankHardware
 	case kernel:
@@ -128,7 +131,7 @@ func rank(f Found) int {
 
 func sure(f Found) float64 {
 	switch rank(f) {
-	case rankHardware, rankKernel:
+	case rankHardware, rankLink, rankKernel:
 		return sureKernel
 	case rankWorkload:
 		return sureWorkload
