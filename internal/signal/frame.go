@@ -39,7 +39,7 @@ func Unframe(line []byte) Frame {
 		f.Message = stripColours(f.Message)
 	}
 	for range maxLayers {
-		if !f.strip() {
+		if !f.strip() && !f.stripForeign() {
 			break
 		}
 	}

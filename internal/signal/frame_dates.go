@@ -267,3 +267,28 @@ func (f *Frame) stripAddress() bool {
 	f.Message = rest
 	return true
 }
+
+// foreignReach is how far into a line the word of the kernel is looked for behind a date in another language.
+const foreignReach = 80
+
+// stripForeign removes a syslog frame whose month is not English: jan. 29 20:50:17 host kernel: .
+func (f *Frame) stripForeign() bool {
+	head := f.Message[:min(len(f.Message), foreignReach)]
+	at := bytes.Index(head, []byte(" kernel: "))
+	if f.Origin != OriginUnknown || at < 8 || !hasClock(head[:at]) {
+		return false
+	}
+	f.claim(OriginKernel)
+	f.Message = f.Message[at+len(" kernel: "):]
+	return true
+}
+
+// hasClock looks for a time of day among words.
+func hasClock(b []byte) bool {
+	for word := range bytes.FieldsSeq(b) {
+		if len(word) == 8 && word[2] == ':' && word[5] == ':' && isDigit(word[0]) && isDigit(word[7]) {
+			return true
+		}
+	}
+	return false
+}
