@@ -71,6 +71,9 @@ func newLiterals(texts [][]byte) *literals {
 
 func load3(b []byte) uint32 { return uint32(b[0]) | uint32(b[1])<<8 | uint32(b[2])<<16 }
 
+// lane is how much of a text one of two searches takes that go on side by side.
+const lane = 4 << 10
+
 // next returns the position in text of the first literal that begins at or after from, and its id; -1 if there is none.
 // A literal that begins before from is not looked for.
 func (l *literals) next(text []byte, from int) (at, id int) {
@@ -78,16 +81,15 @@ func (l *literals) next(text []byte, from int) (at, id int) {
 		return -1, 0
 	}
 	i := from + l.window - block // begin of the block that ends the window
-	for i+4 <= len(text) {
-		h := hashBlock(binary.LittleEndian.Uint32(text[i:]))
-		if skip := l.skips[h]; skip > 0 {
-			i += int(skip)
-			continue
-		}
-		if at, id := l.verify(text, i, from, h); at >= 0 {
+	for i+2*lane+4 <= len(text) {
+		if at, id := l.inLanes(text, i, from); at >= 0 {
 			return at, id
 		}
-		i++
+		i += 2 * lane
+	}
+	at, id, i = l.inLane(text, i, len(text)-3, from)
+	if at >= 0 {
+		return at, id
 	}
 	for ; i+block <= len(text); i++ { // the last block, of which no four bytes can be read
 		h := hashBlock(load3(text[i:]))
@@ -99,6 +101,59 @@ func (l *literals) next(text []byte, from int) (at, id int) {
 		}
 	}
 	return -1, 0
+}
+
+// inLane looks for windows whose last block begins in text from i to before end, and returns where it stopped.
+func (l *literals) inLane(text []byte, i, end, from int) (at, id, stop int) {
+	for i < end {
+		h := hashBlock(binary.LittleEndian.Uint32(text[i:]))
+		if skip := l.skips[h]; skip > 0 {
+			i += int(skip)
+			continue
+		}
+		if at, id := l.verify(text, i, from, h); at >= 0 {
+			return at, id, i
+		}
+		i++
+	}
+	return -1, 0, i
+}
+
+// inLanes is inLane over two lanes at once. What bounds the search is the wait for one look into the table before the
+// next can begin; two searches that do not depend on each other share that wait.
+func (l *literals) inLanes(text []byte, i, from int) (at, id int) {
+	a, b := i, i+lane
+	middle, end := b, b+lane
+	for a < middle && b < end {
+		ha, hb := hashBlock(binary.LittleEndian.Uint32(text[a:])), hashBlock(binary.LittleEndian.Uint32(text[b:]))
+		stepA, stepB := int(l.skips[ha]), int(l.skips[hb])
+		if stepA == 0 {
+			if at, id := l.verify(text, a, from, ha); at >= 0 {
+				return at, id
+			}
+			stepA = 1
+		}
+		if stepB == 0 {
+			if at, id := l.verify(text, b, from, hb); at >= 0 {
+				return l.earlier(text, a, middle, from, at, id)
+			}
+			stepB = 1
+		}
+		a, b = a+stepA, b+stepB
+	}
+	if at, id, _ := l.inLane(text, a, middle, from); at >= 0 {
+		return at, id
+	}
+	at, id, _ = l.inLane(text, b, end, from)
+	return at, id
+}
+
+// earlier returns what the rest of the first lane holds, else what the second lane found.
+func (l *literals) earlier(text []byte, a, middle, from, at, id int) (int, int) {
+	if first, firstID, _ := l.inLane(text, a, middle, from); first >= 0 {
+		return first, firstID
+	}
+	return at, id
 }
 
 // verify looks for a literal whose window ends with the block at i.
