@@ -217,6 +217,13 @@ func (r *Rule) match(message []byte) (map[string]string, bool) {
 			return nil, false
 		}
 	}
+	if r.Exception {
+		text, ok := exceptionText(message)
+		if !ok {
+			return nil, false
+		}
+		message = text
+	}
 	if r.re == nil {
 		return nil, true
 	}
@@ -240,7 +247,7 @@ var errNoRules = errors.New("the catalogue has no rules")
 // the search saves, and the proof that it loses nothing.
 func (c *Catalogue) MatchNaively(message []byte, kind Kind) (Match, bool) {
 	for _, r := range c.rules {
-		if !r.Kind.counts(kind) || r.re != nil && !r.re.Match(message) {
+		if !r.Kind.counts(kind) || r.re != nil && !r.Exception && !r.re.Match(message) {
 			continue
 		}
 		if f, ok := r.match(message); ok {

@@ -80,6 +80,8 @@ type Rule struct {
 	Literals, All []string
 	// Pattern is a regular expression over the message, without the frame of the log that carried it.
 	Pattern string
+	// Exception: only lines that report an exception count, and Pattern sees its text from its name on.
+	Exception bool
 	// Code identifies what is meant where several rules mean the same; ID if empty. ${field} stands for a field's value.
 	Code string
 	// Table and By look the meaning up: the entry of Table that the field By names overrides what the rule says.
@@ -89,6 +91,8 @@ type Rule struct {
 	// Context lines are no signal; rules that list them in Takes get their fields, if they came shortly before.
 	Context bool
 	Takes   []string
+	// Traceback is what a context line says of the exceptions around it: chained, ignored, or nothing.
+	Traceback string
 	// Priority decides between rules that match the same line; the higher one is taken, then the earlier one.
 	Priority int
 	// TTL is how long the signal holds without being seen again.

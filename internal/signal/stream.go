@@ -24,10 +24,12 @@ type Found struct {
 	Match
 	Subject autoheal.Ref
 	Line    int
-	Origin  Origin
-	At      time.Time
-	Boot    time.Duration // since boot; -1 if unknown
-	Message string        // at most maxExcerpt bytes
+	// Replaces is the line of the exception that this one came out of handling; 0 if none.
+	Replaces int
+	Origin   Origin
+	At       time.Time
+	Boot     time.Duration // since boot; -1 if unknown
+	Message  string        // at most maxExcerpt bytes
 }
 
 // maxExcerpt is how much of a message a signal keeps.
@@ -43,6 +45,7 @@ type Stream struct {
 	inventory *Inventory
 	context   map[string]contextLine // by rule
 	known     map[string]known       // by message: storms repeat few lines
+	tracebacks
 }
 
 // known is what a message meant when it came before.
@@ -89,13 +92,23 @@ func (s *Stream) meaning(message []byte, kind Kind, number int) (Found, bool) {
 	if !ok {
 		return Found{}, false
 	}
+	m.takeRank(message)
 	s.takeContext(&m, number)
 	if m.Rule.Context {
 		s.context[m.Rule.ID] = contextLine{number, m.Fields}
+		s.note(m.Rule.Traceback, number)
 		return Found{}, false
 	}
-	f := Found{Match: m, Subject: s.subject(m), Message: string(message[:min(len(message), maxExcerpt)])}
-	if len(m.Rule.Takes) == 0 && len(message) <= maxExcerpt {
+	replaces := 0
+	if m.Rule.Exception {
+		ignored, earlier := s.see(number)
+		if ignored {
+			return Found{}, false
+		}
+		replaces = earlier
+	}
+	f := Found{Match: m, Subject: s.subject(m), Replaces: replaces, Message: string(message[:min(len(message), maxExcerpt)])}
+	if len(m.Rule.Takes) == 0 && !m.Rule.Exception && len(message) <= maxExcerpt {
 		if len(s.known) >= maxKnown {
 			clear(s.known)
 		}

@@ -77,6 +77,9 @@ func standing(found []Found) []Found {
 		if len(f.Rule.Clears) > 0 {
 			live = slices.DeleteFunc(live, f.takesBack)
 		}
+		if f.Replaces > 0 {
+			live = slices.DeleteFunc(live, f.replaces)
+		}
 		if !f.Benign {
 			live = append(live, f)
 		}
@@ -87,6 +90,12 @@ func standing(found []Found) []Found {
 // takesBack says whether f is the all-clear of an earlier finding: of a code that it clears, on the same thing.
 func (f Found) takesBack(earlier Found) bool {
 	return slices.ContainsFunc(f.Rule.Clears, func(code string) bool { return under(earlier.Code, code) }) && f.sameThing(earlier)
+}
+
+// replaces says whether an earlier finding is the exception that f came out of handling, and says no more than that the
+// program is at fault. What names a cause outside of the program stands.
+func (f Found) replaces(earlier Found) bool {
+	return earlier.Line == f.Replaces && earlier.Failure == autoheal.FailureApp && earlier.Rule.Exception && f.Failure != autoheal.FailureCrash
 }
 
 // under says whether a code is another or lies below it.
@@ -110,7 +119,7 @@ func (f Found) sameThing(o Found) bool {
 func rank(f Found) int {
 	kernel := f.Rule.Kind == KindKernel
 	switch {
-	case f.Failure == autoheal.FailureCrash:
+	case f.Failure == autoheal.FailureCrash && (f.Consequence || kernel):
 		return rankCrash
 	case f.Failure == autoheal.FailureNone:
 		return rankCrash + 1
