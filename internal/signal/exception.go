@@ -28,7 +28,7 @@ var decoration = regexp.MustCompile(`^(?:` + strings.Join([]string{
 }, "|") + `)`)
 
 // exceptionEnds are how the names of exceptions end.
-var exceptionEnds = []string{"Error", "Exception", "Interrupt", "Exit", "Timeout", "timeout", "Expired", "gaierror", "error", "OutOfMemory"}
+var exceptionEnds = []string{"Error", "Exception", "Interrupt", "Exit", "Timeout", "timeout", "Expired", "gaierror", "error", "OutOfMemory", "BadZipFile", "ArrowInvalid"}
 
 // byThread is how the watchdogs of process groups introduce the exception that ended them.
 var byThread = []byte("terminated with exception: ")
