@@ -22,13 +22,13 @@ var decoration = regexp.MustCompile(`^(?:` + strings.Join([]string{
 	`\d+ `,                                        // a process
 	`(?:\w+[:/])?[\w./-]+\.(?:py|cc|cpp|cu|hpp|h|rs|go):\d+\]?[: ] ?`, // file.py:12]
 	`(ERROR|CRITICAL|FATAL|SEVERE|WARNING|WARN|INFO|DEBUG|NOTICE|TRACE|Error|Warning|error|warning|info)(?::[\w.]+)?[: ]+(?:\| ?)?`,
-	`([EWIF])(?:\d{3,4} |  +)`,                                    // glog, and E of pytest
-	`[\w.-]{1,64} *\| ?`, `[|│>•] ?`, `std(?:err|out)(?: [FP])? `, // docker compose, frames around tracebacks
+	`([EWIF])(?:\d{3,4} |  +)`,                                   // glog, and E of pytest
+	`[\w.-]{1,64} *\| ?`, `[|│•] ?`, `std(?:err|out)(?: [FP])? `, // docker compose, frames around tracebacks
 	`[\w.-]{1,64} - `, `- `, // the parts that Python's logging is often told to write
 }, "|") + `)`)
 
 // exceptionEnds are how the names of exceptions end.
-var exceptionEnds = []string{"Error", "Exception", "Interrupt", "Exit", "Timeout", "timeout", "Expired", "gaierror", "error", "OutOfMemory", "BadZipFile", "ArrowInvalid"}
+var exceptionEnds = []string{"Error", "Exception", "Interrupt", "Exit", "Timeout", "timeout", "Expired", "gaierror", "error", "OutOfMemory", "BadZipFile", "ArrowInvalid", "BrokenProcessPool"}
 
 // byThread is how the watchdogs of process groups introduce the exception that ended them.
 var byThread = []byte("terminated with exception: ")
@@ -68,10 +68,10 @@ func isException(text []byte) bool {
 	for end < len(text) && isNameByte(text[end]) {
 		end++
 	}
-	name := string(text[:end])
-	if end == 0 || end > 200 || isDigit(name[0]) {
+	if end == 0 || end > 200 || isDigit(text[0]) {
 		return false
 	}
+	name := string(text[:end])
 	rest := text[end:]
 	if len(rest) > 0 && rest[0] == '(' { // RayTaskError(ValueError)
 		if inner := bytes.IndexByte(rest, ')'); inner > 0 {
