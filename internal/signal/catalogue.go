@@ -19,8 +19,7 @@ type Catalogue struct {
 	tables map[string]Table
 	nvlink []nvlinkRow
 
-	words *literals
-	uses  [][]int // literal id -> indexes of the rules that it triggers
+	kernel, workload, mixed *words // by kind of log
 }
 
 // Overrides are what a user adds to the built-in catalogue.
@@ -125,31 +124,11 @@ func newCatalogue(rules []*Rule, tables map[string]Table, nvlink []nvlinkRow) *C
 	slices.SortStableFunc(c.rules, func(a, b *Rule) int {
 		return cmp.Or(cmp.Compare(b.Priority, a.Priority), cmp.Compare(a.order, b.order))
 	})
-	ids := map[string]int{}
-	var texts [][]byte
-	for i, r := range c.rules {
+	for _, r := range c.rules {
 		c.byID[r.ID] = r
-		for _, t := range r.triggers() {
-			id, ok := ids[t]
-			if !ok {
-				id = len(texts)
-				ids[t] = id
-				texts = append(texts, []byte(t))
-				c.uses = append(c.uses, nil)
-			}
-			c.uses[id] = append(c.uses[id], i)
-		}
 	}
-	c.words = newLiterals(texts)
+	c.kernel, c.workload, c.mixed = newWords(c.rules, KindKernel), newWords(c.rules, KindWorkload), newWords(c.rules, KindAny)
 	return c
-}
-
-// triggers are the words one of which must occur; where all must, the rarest to find is its longest.
-func (r *Rule) triggers() []string {
-	if len(r.Literals) > 0 {
-		return r.Literals
-	}
-	return []string{slices.MaxFunc(r.All, func(a, b string) int { return cmp.Compare(len(a), len(b)) })}
 }
 
 // Rules lists the rules in the order in which they are tried.
@@ -158,10 +137,11 @@ func (c *Catalogue) Rules() []*Rule { return slices.Clone(c.rules) }
 // Rule returns the rule of an ID, or nil.
 func (c *Catalogue) Rule(id string) *Rule { return c.byID[id] }
 
-// NextLine returns the bounds of the first whole line at or after from that contains words of any rule; from must be the
-// begin of a line. ok is false if there is none. Nothing is allocated, and lines without such words are never split.
-func (c *Catalogue) NextLine(text []byte, from int) (begin, end int, ok bool) {
-	at, _ := c.words.next(text, from)
+// NextLine returns the bounds of the first whole line at or after from that contains words of any rule that counts in a
+// log of this kind; from must be the begin of a line. ok is false if there is none. Nothing is allocated, and lines
+// without such words are never split.
+func (c *Catalogue) NextLine(text []byte, from int, kind Kind) (begin, end int, ok bool) {
+	at, _ := c.wordsIn(kind).next(text, from)
 	if at < 0 {
 		return 0, 0, false
 	}
@@ -176,12 +156,13 @@ func (c *Catalogue) NextLine(text []byte, from int) (begin, end int, ok bool) {
 // Match returns what a line means. The message is that of a frame (Unframe), and kind that of the log that it came from.
 func (c *Catalogue) Match(message []byte, kind Kind) (Match, bool) {
 	var space [32]int
-	ids := c.words.all(message, space[:0])
+	words := c.wordsIn(kind)
+	ids := words.all(message, space[:0])
 	if len(ids) == 0 {
 		return Match{}, false
 	}
 	var more [32]int
-	for _, i := range c.candidates(ids, more[:0]) {
+	for _, i := range words.candidates(ids, more[:0]) {
 		r := c.rules[i]
 		if !r.Kind.counts(kind) {
 			continue
@@ -191,17 +172,6 @@ func (c *Catalogue) Match(message []byte, kind Kind) (Match, bool) {
 		}
 	}
 	return Match{}, false
-}
-
-// candidates returns the indexes of the rules that words with the given ids trigger, first to be tried first.
-func (c *Catalogue) candidates(ids, out []int) []int {
-	for _, id := range ids {
-		for _, i := range c.uses[id] {
-			out = addID(out, i)
-		}
-	}
-	slices.Sort(out)
-	return out
 }
 
 // counts says whether a line of kind k is evidence in a log of kind in.

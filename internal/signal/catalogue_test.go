@@ -28,8 +28,12 @@ func TestSamples(t *testing.T) {
 				t.Error("a rule says why and where its facts are from: because, source")
 			}
 			for _, word := range r.triggers() {
-				if len(word) < maxWindow {
-					t.Errorf("%q is so short that it slows the search for all words; use %d characters or more", word, maxWindow)
+				least := minKernelWord
+				if r.Kind == KindWorkload {
+					least = minWorkloadWord
+				}
+				if len(word) < least {
+					t.Errorf("%q is so short that it slows the search for all words; use %d characters or more", word, least)
 				}
 			}
 			for _, p := range r.test() {

@@ -11,8 +11,14 @@ import (
 // literals make the window of all of them shorter.
 const maxWindow = 8
 
-// minLiteral is the length below which a literal would stop the scanner at every other word.
-const minLiteral = 4
+// minLiteral is the length below which a literal would stop the scanner at every other word. minKernelWord and
+// minWorkloadWord are what the built-in rules keep to, by the logs in which they count: a few short words slow the search
+// for all.
+const (
+	minLiteral      = 4
+	minKernelWord   = maxWindow
+	minWorkloadWord = 6
+)
 
 // hashBits sizes the table of skips: 32 KiB, so that it stays in the nearest cache.
 const hashBits = 15

@@ -168,7 +168,7 @@ func (s *scanner) text(text []byte) {
 				end = at + n
 			}
 		} else {
-			begin, end, ok = s.catalogue.NextLine(text, at)
+			begin, end, ok = s.catalogue.NextLine(text, at, s.kind)
 		}
 		if !ok {
 			break
