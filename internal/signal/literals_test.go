@@ -71,7 +71,7 @@ func TestNextLineGoesInOrder(t *testing.T) {
 		}
 		var got []int
 		for at := 0; at < len(text); {
-			begin, end, ok := c.NextLine(text, at)
+			begin, end, ok := c.NextLine(text, at, KindAny)
 			if !ok {
 				break
 			}

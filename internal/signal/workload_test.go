@@ -42,7 +42,11 @@ func TestWorkloadExcerpts(t *testing.T) {
 	all := readRecorded(t, "testdata/workload.jsonl")
 	for _, r := range all {
 		t.Run(r.ID, func(t *testing.T) {
-			v := Judge(c.Excerpt([]byte(r.Text), Kind(r.Kind), nil))
+			kind := KindWorkload
+			if r.Kind == "mixed" {
+				kind = KindAny
+			}
+			v := Judge(c.Excerpt([]byte(r.Text), kind, nil))
 			if v.Failure != r.Want.Failure || v.Action != r.Want.Action {
 				t.Errorf("verdict %s, %s; want %s, %s\n%q", v.Failure, v.Action, r.Want.Failure, r.Want.Action, v.Because)
 				return
