@@ -19,7 +19,7 @@ import (
 
 // classifyCommand says what a log means; it needs no healer and changes nothing.
 func classifyCommand(std stdio) *cobra.Command {
-	var kind, batch, config string
+	var kind, batch, config, gpus string
 	cmd := &cobra.Command{
 		Use: "classify [FILE|-]", Short: "Say what failed in a log, what to do, and why", Args: cobra.MaximumNArgs(1),
 		Long: `Read a log of the kernel or of a workload and say what failed: the first cause rather than what followed from it, what
@@ -45,18 +45,23 @@ each one line {"id", "verdict", "signals"} is printed, in the same order.`,
 			if err != nil {
 				return err
 			}
+			inv, err := inventoryOf(gpus)
+			if err != nil {
+				return err
+			}
 			if batch != "" {
-				return withInput(std, batch, func(r io.Reader) error { return classifyBatch(std, batchName(batch), r, c) })
+				return withInput(std, batch, func(r io.Reader) error { return classifyBatch(std, batchName(batch), r, c, inv) })
 			}
 			name := "-"
 			if len(args) > 0 {
 				name = args[0]
 			}
-			return withInput(std, name, func(r io.Reader) error { return classifyLog(cmd, std, r, c, k) })
+			return withInput(std, name, func(r io.Reader) error { return classifyLog(cmd, std, r, c, k, inv) })
 		},
 	}
 	cmd.Flags().StringVar(&kind, "kind", "mixed", "where the text is from: kernel, workload or mixed")
 	cmd.Flags().StringVar(&batch, "batch", "", "judge every line of this JSONL file; - is standard input")
+	cmd.Flags().StringVar(&gpus, "gpus", "", "GPUs of the node, to name them by UUID and index: output of nvidia-smi --query-gpu=index,uuid,pci.bus_id --format=csv")
 	cmd.Flags().StringVar(&config, "config", "", "configuration whose signal rules count (default: config.yaml in the data directory, if there is one)")
 	return cmd
 }
@@ -73,6 +78,22 @@ func catalogueOf(cmd *cobra.Command, config string) (*signal.Catalogue, error) {
 		return nil, err
 	}
 	return l.Policy.Signals.Catalogue()
+}
+
+// inventoryOf reads the GPUs of a node; without a file nothing is known of them.
+func inventoryOf(file string) (*signal.Inventory, error) {
+	if file == "" {
+		return nil, nil
+	}
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("read the GPUs: %w", err)
+	}
+	inv, err := signal.ParseInventory(string(b))
+	if err != nil {
+		return nil, fmt.Errorf("read the GPUs: %s: %w", file, err)
+	}
+	return inv, nil
 }
 
 func withInput(std stdio, name string, use func(io.Reader) error) error {
@@ -130,9 +151,9 @@ func judge(b *signal.Book) judged {
 	return out
 }
 
-func classifyLog(cmd *cobra.Command, std stdio, r io.Reader, c *signal.Catalogue, kind signal.Kind) error {
+func classifyLog(cmd *cobra.Command, std stdio, r io.Reader, c *signal.Catalogue, kind signal.Kind, inv *signal.Inventory) error {
 	book := signal.NewBook(signal.BookOptions{})
-	stats, err := source.Scan(r, c, kind, signal.NewStream(c, nil), func(f signal.Found) { book.Add(f) })
+	stats, err := source.Scan(r, c, kind, signal.NewStream(c, inv), func(f signal.Found) { book.Add(f) })
 	if err != nil {
 		return err
 	}

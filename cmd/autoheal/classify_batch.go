@@ -31,7 +31,7 @@ type batchOut struct {
 }
 
 // classifyBatch answers entry by entry, in order; those that are wrong are named and the others answered all the same.
-func classifyBatch(std stdio, name string, r io.Reader, c *signal.Catalogue) error {
+func classifyBatch(std stdio, name string, r io.Reader, c *signal.Catalogue, inv *signal.Inventory) error {
 	in, out := bufio.NewReaderSize(r, 1<<20), bufio.NewWriter(std.out)
 	enc := json.NewEncoder(out)
 	enc.SetEscapeHTML(false)
@@ -42,7 +42,7 @@ func classifyBatch(std stdio, name string, r io.Reader, c *signal.Catalogue) err
 			return errors.Join(fmt.Errorf("read %s: %w", name, err), out.Flush())
 		}
 		if len(bytes.TrimSpace(line)) > 0 || errors.Is(err, errTooLong) {
-			answer := answerEntry(line, err, c)
+			answer := answerEntry(line, err, c, inv)
 			if answer.Error != "" {
 				bad++
 				answer.Error = fmt.Sprintf("%s:%d: %s", name, number, answer.Error)
@@ -65,7 +65,7 @@ func classifyBatch(std stdio, name string, r io.Reader, c *signal.Catalogue) err
 	return nil
 }
 
-func answerEntry(line []byte, err error, c *signal.Catalogue) batchOut {
+func answerEntry(line []byte, err error, c *signal.Catalogue, inv *signal.Inventory) batchOut {
 	out := batchOut{ID: json.RawMessage("null"), Signals: []signalView{}}
 	if errors.Is(err, errTooLong) {
 		out.Error = err.Error()
@@ -89,7 +89,7 @@ func answerEntry(line []byte, err error, c *signal.Catalogue) batchOut {
 		return out
 	}
 	book := signal.NewBook(signal.BookOptions{})
-	source.Excerpt([]byte(*e.Text), c, kind, signal.NewStream(c, nil), func(f signal.Found) { book.Add(f) })
+	source.Excerpt([]byte(*e.Text), c, kind, signal.NewStream(c, inv), func(f signal.Found) { book.Add(f) })
 	j := judge(book)
 	out.Verdict, out.Signals = &j.Verdict, j.Signals
 	return out

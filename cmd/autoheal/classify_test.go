@@ -19,7 +19,7 @@ func FuzzBatch(f *testing.F) {
 	f.Add([]byte(`{"id":{"x":[1]},"text":"x","kind":"neither"}` + "\n{" + "\n" + `{"id":null}`))
 	f.Fuzz(func(t *testing.T, batch []byte) {
 		var out, errs bytes.Buffer
-		err := classifyBatch(stdio{out: &out, err: &errs}, "batch", bytes.NewReader(batch), c)
+		err := classifyBatch(stdio{out: &out, err: &errs}, "batch", bytes.NewReader(batch), c, nil)
 		want := 0
 		for line := range bytes.Lines(batch) {
 			if len(bytes.TrimSpace(line)) > 0 {

@@ -1,7 +1,10 @@
 package signal
 
 import (
+	"errors"
+	"fmt"
 	"strconv"
+	"strings"
 
 	"autoheal.dev/autoheal"
 )
@@ -28,4 +31,37 @@ func (inv *Inventory) Find(pci string) (InventoryGPU, bool) {
 	}
 	g, ok := inv.byPCI[NormalPCI(pci)]
 	return g, ok
+}
+
+// ParseInventory reads what nvidia-smi --query-gpu=index,uuid,pci.bus_id --format=csv prints, with or without its
+// heading, its columns in any order.
+func ParseInventory(text string) (*Inventory, error) {
+	inv := &Inventory{byPCI: map[string]InventoryGPU{}}
+	n := 0
+	for line := range strings.Lines(text) {
+		n++
+		var g InventoryGPU
+		pci := ""
+		for cell := range strings.SplitSeq(line, ",") {
+			cell = strings.TrimSpace(cell)
+			switch _, err := strconv.Atoi(cell); {
+			case err == nil:
+				g.Index = cell
+			case strings.Count(cell, ":") >= 1:
+				pci = NormalPCI(cell)
+			case strings.HasPrefix(cell, "GPU-") || strings.HasPrefix(cell, "MIG-"):
+				g.UUID = cell
+			}
+		}
+		switch {
+		case pci != "" && g.UUID != "" && g.Index != "":
+			inv.byPCI[pci] = g
+		case n > 1 && strings.TrimSpace(line) != "":
+			return nil, fmt.Errorf("line %d: want index, uuid and pci.bus_id of a GPU, got %q", n, strings.TrimSpace(line))
+		}
+	}
+	if len(inv.byPCI) == 0 {
+		return nil, errors.New("no GPU: want the output of nvidia-smi --query-gpu=index,uuid,pci.bus_id --format=csv")
+	}
+	return inv, nil
 }
