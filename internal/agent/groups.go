@@ -68,7 +68,7 @@ func ourMarks(env []string) []string {
 	var marks []string
 	for _, kv := range env {
 		switch name, _, _ := strings.Cut(kv, "="); name {
-		case "AUTOHEAL_WORKLOAD", "AUTOHEAL_ATTEMPT", "AUTOHEAL_NODE":
+		case "AUTOHEAL_WORKLOAD", "AUTOHEAL_ATTEMPT", "AUTOHEAL_NODE", homeVariable:
 			marks = append(marks, kv)
 		}
 	}
