@@ -15,15 +15,16 @@ const maxDecorations = 16
 
 // decoration is one token that loggers put before a message. Its group is a level.
 var decoration = regexp.MustCompile(`^(?:` + strings.Join([]string{
-	`\[[^\[\]]{1,160}\](?:<std(?:err|out)>)?:? ?`, // [rank0]: [core.py:396] [1,0]<stderr>:
-	`\((?:[^()]*\b(?:pid|rank|ip)=[^()]*)\):? ?`,  // (APIServer pid=1)
-	`(?:rank ?)?\d{1,5}: `,                        // rank0: and the label of srun
-	`\d[\dTZ:.,+/-]{4,} ?(?:\[[^\]]*\])?`,         // dates and clocks
-	`\d+ `,                                        // a process
+	`\[([EWIF])(?:\d{3,4})? [^\[\]]{1,160}\]:? ?`,                     // [W socket.cpp:436]
+	`\[[^\[\]]{1,160}\](?:<std(?:err|out)>)?:? ?`,                     // [rank0]: [core.py:396] [1,0]<stderr>:
+	`\((?:[^()]*\b(?:pid|rank|ip)=[^()]*)\):? ?`,                      // (APIServer pid=1)
+	`(?:rank ?)?\d{1,5}: `,                                            // rank0: and the label of srun
+	`\d[\dTZ:.,+/-]{4,} ?(?:\[[^\]]*\])?`,                             // dates and clocks
+	`\d+ `,                                                            // a process
 	`(?:\w+[:/])?[\w./-]+\.(?:py|cc|cpp|cu|hpp|h|rs|go):\d+\]?[: ] ?`, // file.py:12]
 	`(ERROR|CRITICAL|FATAL|SEVERE|WARNING|WARN|INFO|DEBUG|NOTICE|TRACE|Error|Warning|error|warning|info)(?::[\w.]+)?[: ]+(?:\| ?)?`,
-	`([EWIF])(?:\d{3,4} |  +)`,                                   // glog, and E of pytest
-	`[\w.-]{1,64} *\| ?`, `[|│•] ?`, `std(?:err|out)(?: [FP])? `, // docker compose, frames around tracebacks
+	`([EWIF])(?:\d{3,4} |  +)`,                                                                  // glog, and E of pytest
+	`[\w.-]{1,64} *\| ?`, `[|│•] ?`, `> `, `[\w.-]{1,64}/\d{1,5} `, `std(?:err|out)(?: [FP])? `, // docker compose, frames around tracebacks
 	`[\w.-]{1,64} - `, `- `, // the parts that Python's logging is often told to write
 }, "|") + `)`)
 
