@@ -2,12 +2,16 @@ package signal
 
 import (
 	"fmt"
+	"sync"
 	"testing"
 )
 
+// once compiles the catalogue for all tests of this package.
+var once = sync.OnceValues(Builtin)
+
 func builtin(t testing.TB) *Catalogue {
 	t.Helper()
-	c, err := Builtin()
+	c, err := once()
 	if err != nil {
 		t.Fatal(err)
 	}

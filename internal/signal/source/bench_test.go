@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"sync"
 	"testing"
 
 	"autoheal.dev/autoheal/internal/signal"
@@ -81,10 +82,14 @@ func repeated(block []byte, times int) io.Reader {
 	return io.MultiReader(readers...)
 }
 
-func catalogue(b testing.TB) *signal.Catalogue {
-	c, err := signal.Builtin()
+// once compiles the catalogue for all tests of this package.
+var once = sync.OnceValues(signal.Builtin)
+
+func catalogue(tb testing.TB) *signal.Catalogue {
+	tb.Helper()
+	c, err := once()
 	if err != nil {
-		b.Fatal(err)
+		tb.Fatal(err)
 	}
 	return c
 }
@@ -141,7 +146,7 @@ func BenchmarkNaive(b *testing.B) {
 		name string
 		text []byte
 		kind signal.Kind
-	}{{"KernelLog", healthyKernelLog(1 << 20), signal.KindKernel}, {"WorkloadLog", workloadLog(1 << 20), signal.KindWorkload}} {
+	}{{"KernelLog", healthyKernelLog(256 << 10), signal.KindKernel}, {"WorkloadLog", workloadLog(256 << 10), signal.KindWorkload}} {
 		b.Run(log.name, func(b *testing.B) {
 			c := catalogue(b)
 			b.SetBytes(int64(len(log.text)))

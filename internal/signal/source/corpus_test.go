@@ -24,10 +24,7 @@ type excerpt struct {
 
 // TestCorpus judges every excerpt of the corpora. One that is wrong is a bug of the catalogue, or of the corpus.
 func TestCorpus(t *testing.T) {
-	c, err := signal.Builtin()
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := catalogue(t)
 	files, err := filepath.Glob("../testdata/*.jsonl")
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no corpus: %v", err)

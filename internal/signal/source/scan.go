@@ -160,7 +160,10 @@ func (s *scanner) lines(text []byte) {
 
 // text jumps from one line that has words of a rule to the next.
 func (s *scanner) text(text []byte) {
-	at := 0
+	at, kind := 0, s.kind
+	if kind == signal.KindAny && allKernel(text) {
+		kind = signal.KindKernel // as which each of these lines would count anyway, and the kernel's words are quicker found
+	}
 	for at < len(text) {
 		begin, end, ok := at, len(text), true
 		if s.stream.Wants() {
@@ -168,7 +171,7 @@ func (s *scanner) text(text []byte) {
 				end = at + n
 			}
 		} else {
-			begin, end, ok = s.catalogue.NextLine(text, at, s.kind)
+			begin, end, ok = s.catalogue.NextLine(text, at, kind)
 		}
 		if !ok {
 			break
@@ -182,6 +185,31 @@ func (s *scanner) text(text []byte) {
 	if len(rest) > 0 && rest[len(rest)-1] != '\n' {
 		s.stats.Lines++
 	}
+}
+
+// allKernel says whether every line has the kernel's own frame, [ 1843.308145], in which nothing but the kernel's rules
+// count, whatever else the log mixes.
+func allKernel(text []byte) bool {
+	for line := range bytes.Lines(text) {
+		if line[0] != '[' {
+			return false
+		}
+		line = bytes.TrimLeft(line[1:], " ")
+		point := bytes.IndexByte(line[:min(len(line), 12)], '.')
+		if point < 1 || len(line) < point+9 || line[point+7] != ']' || line[point+8] != ' ' || !digits(line[:point]) || !digits(line[point+1:point+7]) {
+			return false
+		}
+	}
+	return true
+}
+
+func digits(b []byte) bool {
+	for _, c := range b {
+		if c < '0' || c > '9' {
+			return false
+		}
+	}
+	return true
 }
 
 func (s *scanner) feed(l signal.Line) {

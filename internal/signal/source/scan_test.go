@@ -187,3 +187,27 @@ func TestQuietLinesCostNothing(t *testing.T) {
 		}
 	}
 }
+
+// TestAllKernel: only lines that the frame says are the kernel's are searched as such.
+func TestAllKernel(t *testing.T) {
+	for text, want := range map[string]bool{
+		"[ 1843.308145] a\n[    0.000000] b\n":   true,
+		"[ 1843.308145] a\nRuntimeError: b\n":    false,
+		"[ 1843.308145] a\n continued\n":         false,
+		"[2024-10-10 03:06:53.123] a\n":          false,
+		"[rank0]: a\n":                           false,
+		"[12345.678901]x\n":                      false,
+		"[ 1.5] a\n":                             false,
+		"\n":                                     false,
+		"[ 1843.308145] a\n\n[ 1843.308145] b\n": false,
+	} {
+		if got := allKernel([]byte(text)); got != want {
+			t.Errorf("%q: %v", text, got)
+		}
+		for line := range bytes.Lines([]byte(text)) {
+			if want && signal.Unframe(line).Origin != signal.OriginKernel {
+				t.Errorf("%q is not the kernel's", line)
+			}
+		}
+	}
+}
