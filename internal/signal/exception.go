@@ -3,6 +3,7 @@ package signal
 import (
 	"bytes"
 	"regexp"
+	"strconv"
 	"strings"
 )
 
@@ -82,12 +83,26 @@ func isException(text []byte) bool {
 	if len(bytes.TrimSpace(rest)) > 0 && rest[0] != ':' {
 		return false
 	}
+	if isMeasure(rest) {
+		return false
+	}
 	for _, e := range exceptionEnds {
 		if strings.HasSuffix(name, e) && (len(name) > len(e) || e == "Exception") {
 			return true
 		}
 	}
 	return false
+}
+
+// isMeasure knows the metrics that are called errors, such as "MeanSquaredError: 0.0231".
+func isMeasure(rest []byte) bool {
+	value := bytes.TrimSpace(bytes.TrimPrefix(rest, []byte{':'}))
+	end := bytes.IndexByte(value, '.')
+	if end < 1 || end > 12 || len(value) > 40 {
+		return false
+	}
+	_, err := strconv.ParseFloat(string(bytes.TrimRight(value, ",;")), 64)
+	return err == nil
 }
 
 func isNameByte(c byte) bool {

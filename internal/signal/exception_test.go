@@ -9,6 +9,7 @@ func TestExceptionText(t *testing.T) {
 	for _, tt := range []struct{ line, want string }{
 		{"ValueError: bad shape", "ValueError: bad shape"},
 		{"KeyboardInterrupt", "KeyboardInterrupt"},
+		{"KeyError: 12", "KeyError: 12"},
 		{"torch.distributed.DistBackendError: NCCL error in: x", "torch.distributed.DistBackendError: NCCL error in: x"},
 		{"[rank3]: RuntimeError: x", "RuntimeError: x"},
 		{"3: RuntimeError: x", "RuntimeError: x"},
@@ -35,6 +36,7 @@ func TestExceptionText(t *testing.T) {
 		"WARNING:root:ValueError: x", "INFO caught ValueError: x", "[W socket.cpp:1] ValueError: x", "W0301 12:00:00.1 1 a.py:1] ValueError: x",
 		"2024-01-01 10:00:00,123 - loader - WARNING - KeyError: 'caption'", "you may see ValueError: x", "`ValueError: x`",
 		">>> ValueError: x", "\"message\": \"ValueError: x\"", "- Fixed: ValueError: x", "ValueErrors: 3", "9Error: x",
+		"MeanSquaredError: 0.0231", "RootMeanSquaredError: 1.2e-05",
 	} {
 		if got, ok := exceptionText([]byte(line)); ok {
 			t.Errorf("%q is taken for the exception %q", line, got)
