@@ -35,6 +35,7 @@ type Book struct {
 	opt     BookOptions
 	entries map[entryKey]*Entry
 	texts   map[string]int // entries by code
+	losses  map[string]losses
 	// Withdrawn counts the signals that an all-clear took back, Benign the lines that were recognised as harmless, and
 	// Dropped those for which there was no place.
 	Withdrawn, Benign, Dropped int
@@ -44,10 +45,20 @@ type entryKey struct {
 	code, subject, message string
 }
 
+// losses are how often a thing failed and came back, within flapWindow.
+type losses struct {
+	count int
+	at    time.Time
+	boot  time.Duration
+}
+
+// flapWindow is the time in which repeated losses are no longer transient (behaviour B3).
+const flapWindow = 5 * time.Minute
+
 // NewBook returns an empty Book.
 func NewBook(opt BookOptions) *Book {
 	opt.Entries, opt.Texts = cmp.Or(opt.Entries, defaultEntries), cmp.Or(opt.Texts, defaultTexts)
-	return &Book{opt: opt, entries: map[entryKey]*Entry{}, texts: map[string]int{}}
+	return &Book{opt: opt, entries: map[entryKey]*Entry{}, texts: map[string]int{}, losses: map[string]losses{}}
 }
 
 // Add takes a finding and returns its entry, and whether it is new; nil if the finding is no signal.
@@ -89,11 +100,27 @@ func (e *Entry) again(f Found) {
 // withdraw removes what an all-clear takes back.
 func (b *Book) withdraw(f Found) {
 	for key, e := range b.entries {
-		if f.takesBack(e.Found) {
+		if f.takesBack(e.Found) && !b.flaps(e) {
 			b.remove(key, e)
 			b.Withdrawn++
 		}
 	}
+}
+
+// flaps counts a loss that is about to be taken back, and says whether it was one too many. What has no time counts as
+// soon after the one before.
+func (b *Book) flaps(e *Entry) bool {
+	if e.Rule.Flaps == 0 || len(b.losses) >= b.opt.Entries {
+		return false
+	}
+	key := e.Code + "\x00" + e.thing()
+	l := b.losses[key]
+	if !e.LastAt.IsZero() && !l.at.IsZero() && e.LastAt.Sub(l.at) > flapWindow || e.Boot >= 0 && l.boot > 0 && e.Boot-l.boot > flapWindow {
+		l = losses{}
+	}
+	l.count, l.at, l.boot = l.count+1, e.LastAt, e.Boot
+	b.losses[key] = l
+	return l.count >= e.Rule.Flaps
 }
 
 func (b *Book) remove(key entryKey, e *Entry) {

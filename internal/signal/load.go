@@ -241,6 +241,8 @@ func readRule(raw map[string]any, base *Rule) (Rule, []Problem) {
 	oneOf(f, "traceback", &r.Traceback, tracebackChained, tracebackIgnored)
 	f.whole("priority", &r.Priority)
 	f.duration("ttl", &r.TTL)
+	f.duration("settle", &r.Settle)
+	f.whole("flaps", &r.Flaps)
 	f.samples("samples", &r.Samples)
 	f.list("lookalikes", &r.Lookalikes)
 	f.unknown()

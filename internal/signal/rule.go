@@ -88,6 +88,11 @@ type Rule struct {
 	Table, By string
 	// Clears lists codes whose signals on the same subject this line withdraws; a code also stands for all below it.
 	Clears []string
+	// Settle is the time after the boot in which the line is harmless, such as a link that is not up yet.
+	Settle time.Duration
+	// Flaps is how many times within flapWindow the thing may fail and come back until an all-clear is not believed any
+	// more; 0 is without end.
+	Flaps int
 	// Context lines are no signal; rules that list them in Takes get their fields, if they came shortly before.
 	Context bool
 	Takes   []string

@@ -80,6 +80,9 @@ func (s *Stream) Feed(l Line) (Found, bool) {
 	kind := evidenceIn(l.Kind, fr.Origin)
 	f, ok := s.meaning(fr.Message, kind, l.Number)
 	f.Line, f.Origin, f.At, f.Boot = l.Number, fr.Origin, at, fr.Boot
+	if ok && f.Boot >= 0 && f.Boot < f.Rule.Settle {
+		f.Benign = true
+	}
 	return f, ok
 }
 
@@ -116,9 +119,6 @@ func (s *Stream) meaning(message []byte, kind Kind, number int) (Found, bool) {
 	}
 	return f, true
 }
-
-// Wants says whether the next line is needed whatever it contains, because a meaning goes over several lines.
-func (s *Stream) Wants() bool { return false }
 
 // takeContext gives a match the fields of the lines before it that it does not have itself.
 func (s *Stream) takeContext(m *Match, number int) {

@@ -106,13 +106,25 @@ func under(code, of string) bool {
 
 // sameThing compares the fields that name a thing. What a line does not name, it does not tell apart.
 func (f Found) sameThing(o Found) bool {
-	for _, k := range []string{"pci", "device", "interface", "server", "port", "cpu"} {
+	for _, k := range thingFields() {
 		a, b := f.Fields[k], o.Fields[k]
 		if a != "" && b != "" && a != b {
 			return false
 		}
 	}
 	return true
+}
+
+// thingFields are the fields that tell one thing from another.
+func thingFields() []string { return []string{"pci", "device", "interface", "server", "port", "cpu"} }
+
+// thing is what a finding is about, as far as the line names it.
+func (f Found) thing() string {
+	var parts []string
+	for _, k := range thingFields() {
+		parts = append(parts, f.Fields[k])
+	}
+	return strings.Join(parts, " ")
 }
 
 // rank places a finding among causes.

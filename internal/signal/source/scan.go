@@ -165,14 +165,7 @@ func (s *scanner) text(text []byte) {
 		kind = signal.KindKernel // as which each of these lines would count anyway, and the kernel's words are quicker found
 	}
 	for at < len(text) {
-		begin, end, ok := at, len(text), true
-		if s.stream.Wants() {
-			if n := bytes.IndexByte(text[at:], '\n'); n >= 0 {
-				end = at + n
-			}
-		} else {
-			begin, end, ok = s.catalogue.NextLine(text, at, kind)
-		}
+		begin, end, ok := s.catalogue.NextLine(text, at, kind)
 		if !ok {
 			break
 		}
