@@ -40,6 +40,7 @@ type Agent struct {
 	host   cgroup.Host
 	user   *shim.Credential
 	prober *gpu.Prober // nil without nvidia-smi and with simulated GPUs
+	known  recogniser
 
 	ctx context.Context // of Run: what followers of attempts end with
 	wg  sync.WaitGroup  // followers, sources

@@ -39,10 +39,14 @@ func (a *Agent) doLogs(_ context.Context, req nodeproto.LogsRequest) (*nodeproto
 	out := &nodeproto.LogsResponse{Lines: []nodeproto.LogLine{}}
 	for r := range records(chunks, &out.Lost) {
 		ms := age(r.at)
-		if req.SinceMS > 0 && ms > req.SinceMS || level > levelDebug && guessLevel(r.text) < level || !matches(r.text) {
+		if req.SinceMS > 0 && ms > req.SinceMS || level > levelDebug && guessLevel(r.text) < level {
 			continue
 		}
-		out.Lines = append(out.Lines, nodeproto.LogLine{AgeMS: ms, Stream: r.stream, Attempt: at.key.attempt, Message: string(r.text)})
+		words := a.known.words(r.text, a.log)
+		if !matches(findable(r.text, words)) {
+			continue
+		}
+		out.Lines = append(out.Lines, nodeproto.LogLine{AgeMS: ms, Stream: r.stream, Attempt: at.key.attempt, Message: string(r.text), Words: words})
 		if len(out.Lines) >= 2*limit { // halve now and then instead of shifting at each line
 			out.Lines, out.Truncated = append(out.Lines[:0], out.Lines[len(out.Lines)-limit:]...), true
 		}

@@ -201,6 +201,8 @@ type LogLine struct {
 	Stream  string `json:"stream"` // stdout, stderr
 	Attempt int    `json:"attempt"`
 	Message string `json:"message"`
+	// Words are phrases of what was recognised in the line, by which it is found beside its own words.
+	Words []string `json:"words,omitempty"`
 }
 
 // CollectRequest captures evidence before a repair (behaviour F4).

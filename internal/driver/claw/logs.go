@@ -109,7 +109,7 @@ func (d *Driver) linesOf(ctx context.Context, s logSource, q autoheal.LogQuery, 
 			continue
 		}
 		out = append(out, autoheal.LogLine{
-			At: when, Source: l.Stream, Node: s.node, Workload: s.ref.id, Attempt: cmp.Or(l.Attempt, s.ref.n), Message: l.Message,
+			At: when, Source: l.Stream, Node: s.node, Workload: s.ref.id, Attempt: cmp.Or(l.Attempt, s.ref.n), Message: l.Message, Words: l.Words,
 		})
 	}
 	return out, nil
