@@ -56,7 +56,7 @@ func TestEveryXidHasNameAndAction(t *testing.T) {
 	}
 	for _, table := range []string{"xid", "sxid"} {
 		for number, m := range c.tables[table] {
-			if m.Name == "" || m.Action == "" || m.Failure == "" || m.Severity == "" || m.Source == "" {
+			if m.Name == "" || m.Action == "" || m.Failure == "" || m.Severity == "" || m.Source == "" || m.Because == "" {
 				t.Errorf("%s %s: %+v", table, number, m)
 			}
 			if m.Severity == Critical && m.Action == autoheal.AdviceNone {
