@@ -119,6 +119,15 @@ func waitingCases() []culpritCase {
 			role: RoleBehind, member: 1, ranksNamed: []int{1}, sure: sureIncomplete, because: "rank 1 has finished 3 collectives, others 4",
 		},
 		{
+			name: "the rank that the launcher gives stands above that in a process group", members: 4,
+			reports: []said{
+				{member: 0, text: "[rank0]:[E ProcessGroupNCCL.cpp:1537] [PG 5 Rank 0] Timeout at NCCL work: 9, last enqueued NCCL work: 9, last completed NCCL work: 8."},
+				{member: 1, text: "[rank1]:[E ProcessGroupNCCL.cpp:1537] [PG 5 Rank 0] Timeout at NCCL work: 9, last enqueued NCCL work: 9, last completed NCCL work: 8."},
+				{member: 2, text: "[rank2]:[E ProcessGroupNCCL.cpp:1537] [PG 5 Rank 1] Timeout at NCCL work: 9, last enqueued NCCL work: 9, last completed NCCL work: 8."},
+			},
+			role: RoleMissing, member: 3, ranksNamed: []int{3}, sure: sureMissing, because: "rank 3 is not among them",
+		},
+		{
 			name: "half are behind the other half: nobody", members: 4,
 			reports: []said{
 				{member: 0, text: progressLine("0", "808", "811", "807")},

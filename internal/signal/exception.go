@@ -109,10 +109,11 @@ func isNameByte(c byte) bool {
 	return c == '.' || c == '_' || isDigit(c) || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
 }
 
-// takeRank gives a match the rank that a launcher put before its line, if the rule did not take one from the text.
+// takeRank gives a match the rank that a launcher put before its line. It stands above one from the text, which may be
+// that in a group of some of the processes.
 func (m *Match) takeRank(message []byte) {
 	rest, ok := bytes.CutPrefix(message, []byte("[rank"))
-	if !ok || m.Rule.Kind == KindKernel || m.Fields["rank"] != "" {
+	if !ok || m.Rule.Kind == KindKernel {
 		return
 	}
 	end := bytes.IndexByte(rest, ']')
@@ -124,6 +125,9 @@ func (m *Match) takeRank(message []byte) {
 	}
 	if m.Fields == nil {
 		m.Fields = map[string]string{}
+	}
+	if r := m.Fields["rank"]; r != "" && r != string(rest[:end]) {
+		m.Fields["group_rank"] = r
 	}
 	m.Fields["rank"] = string(rest[:end])
 }
