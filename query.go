@@ -17,7 +17,7 @@ type IncidentFilter struct {
 type Change struct {
 	Seq      uint64     `json:"seq"` // rises within one life of the healer
 	At       time.Time  `json:"at"`
-	Type     string     `json:"type"` // a journal record's type, or ChangeSubscribed, ChangeLost, ChangeNode, ChangeWorkload
+	Type     string     `json:"type"` // a journal record's type, or ChangeSubscribed, ChangeLost, ChangeNode, ChangeWorkload, ChangeSignal
 	Incident IncidentID `json:"incident,omitempty"`
 	Subject  Ref        `json:"subject"`
 	Text     string     `json:"text"` // one line; what stands between quotation marks is untrusted
@@ -33,4 +33,5 @@ const (
 	ChangeLost     = "lost"
 	ChangeNode     = "node"
 	ChangeWorkload = "workload"
+	ChangeSignal   = "signal"
 )

@@ -71,6 +71,17 @@ type Signal struct {
 	Excerpt    string            `json:"excerpt,omitempty"` // at most 2 KiB; untrusted
 }
 
+// Verdict is the one answer over all that an excerpt of logs says.
+type Verdict struct {
+	Failure    Failure  `json:"failure"`
+	Code       string   `json:"code"` // of the rule or table entry that decided, such as "nvidia/xid/79"
+	Xid        *int     `json:"xid"`  // that decided; null if another line did
+	Action     Advice   `json:"action"`
+	Subject    *Ref     `json:"subject"`    // null if nothing failed; the ID is empty where no line names it
+	Because    []string `json:"because"`    // quotes lines: untrusted
+	Confidence float64  `json:"confidence"` // 0 to 1
+}
+
 // FailureKind is a kind of failure that the product recovers from.
 type FailureKind string
 

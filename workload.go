@@ -162,11 +162,23 @@ type Exit struct {
 	OOM    OOMKind    `json:"oom,omitempty"`
 	Reason ExitReason `json:"reason"`
 	Detail string     `json:"detail,omitempty"` // untrusted where it quotes a workload
+	// Verdict says why, by the logs of the time; nil if they say nothing or nobody looked.
+	Verdict *Verdict `json:"verdict,omitempty"`
 }
 
 // OwnFault reports whether the exit can be held against the workload: it ended by itself and badly.
 func (e *Exit) OwnFault() bool {
 	return e != nil && (e.Reason == ExitCrashed || e.Reason == ExitStartFailed)
+}
+
+// sureOfMachine is the least confidence at which an end is held against the machine. What a workload writes itself is
+// never believed that much: it could clear itself of every crash.
+const sureOfMachine = 0.9
+
+// MachineFault reports whether the attempt ended because of hardware, by what the kernel of its node said at the time.
+func (e *Exit) MachineFault() bool {
+	return e != nil && e.Verdict != nil && e.Verdict.Confidence >= sureOfMachine &&
+		(e.Verdict.Failure == FailureGPU || e.Verdict.Failure == FailureHostHW)
 }
 
 // Spec is what workload_submit takes. Unset pointers mean "not said".

@@ -84,6 +84,9 @@ func (a *Agent) readFloor(w autoheal.WorkloadID) error {
 	return nil
 }
 
+// explainWithin is how long ago an attempt may have ended whose end nobody may have told of, to be looked into.
+const explainWithin = 5 * time.Minute
+
 // adopt lists one attempt. A folder without a spec file is a start that never happened: it was not accepted.
 func (a *Agent) adopt(k key) error {
 	dir := a.attemptDir(k)
@@ -94,7 +97,7 @@ func (a *Agent) adopt(k key) error {
 	if err != nil {
 		return fmt.Errorf("adopt attempt %d of %s: %w", k.attempt, k.workload, err)
 	}
-	at := newAttempt(k, dir, spec)
+	at := a.newAttempt(k, dir, spec)
 	at.enforced = false // until its shim says so
 	at.view = &view{start: &spec.Start, spec: spec, state: nodeproto.AttemptStarting}
 	a.mu.Lock()
@@ -108,6 +111,9 @@ func (a *Agent) adopt(k key) error {
 		return a.buryRebooted(at)
 	}
 	if x, err := shim.ReadExited(dir); err == nil {
+		if x.Exit.OwnFault() && a.boot()-time.Duration(x.Ended) < explainWithin {
+			a.explain(at, x)
+		}
 		a.setExited(at, x)
 		return nil
 	}

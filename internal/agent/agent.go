@@ -40,7 +40,7 @@ type Agent struct {
 	host   cgroup.Host
 	user   *shim.Credential
 	prober *gpu.Prober // nil without nvidia-smi and with simulated GPUs
-	known  recogniser
+	hears  *listener
 
 	ctx context.Context // of Run: what followers of attempts end with
 	wg  sync.WaitGroup  // followers, sources
@@ -53,6 +53,7 @@ type Agent struct {
 	floors   map[autoheal.WorkloadID]int     // highest attempt number that may not be started any more
 	starting map[key]*nodeproto.StartRequest // starts under way
 	ring     ring
+	standing []change      // signals that were told and hold, oldest first
 	changed  chan struct{} // closed and replaced at every change
 	lease    lease
 	listing  listing
@@ -147,7 +148,7 @@ func open(opts Options) (*Agent, *os.File, error) {
 	if a.epoch, err = openEpoch(filepath.Join(a.dir, "epoch")); err != nil {
 		return nil, nil, errors.Join(err, lock.Close())
 	}
-	if err := a.inspect(); err != nil {
+	if err := errors.Join(a.inspect(), a.openListener()); err != nil {
 		return nil, nil, errors.Join(err, lock.Close())
 	}
 	return a, lock, nil

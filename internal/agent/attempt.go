@@ -28,7 +28,9 @@ type attempt struct {
 	stops chan shim.Request // to the sender
 	done  chan struct{}     // closed when it has ended
 
-	enforced bool // the shim has confirmed that it enforces the lease
+	output   *output
+	unheard  int64 // lines of its output that nobody could look at
+	enforced bool  // the shim has confirmed that it enforces the lease
 }
 
 // view is what is told of an attempt; times are as in shim.Exited.

@@ -125,6 +125,9 @@ func (a *Agent) settle(at *attempt) bool {
 	x, err := shim.ReadExited(at.dir)
 	switch {
 	case err == nil:
+		if x.Exit.OwnFault() {
+			a.explain(at, x)
+		}
 		a.setExited(at, x)
 		return true
 	case !errors.Is(err, fs.ErrNotExist):

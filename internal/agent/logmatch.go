@@ -2,7 +2,10 @@ package agent
 
 import (
 	"bytes"
+	"slices"
 	"strings"
+
+	"autoheal.dev/autoheal/internal/signal"
 )
 
 // level is a severity, guessed from a line's own words.
@@ -14,6 +17,9 @@ const (
 	levelWarn
 	levelError
 )
+
+// said names a level that a line states; info is also what a line without one is taken for, and none is made up for it.
+func (l level) said() string { return [...]string{"debug", "", "warn", "error"}[l] }
 
 // parseLevel reads a level name; "" asks for all.
 func parseLevel(s string) (level, bool) {
@@ -84,29 +90,60 @@ func glogLevel(line []byte) (level, bool) {
 	return 0, false
 }
 
-// parseQuery understands words and "phrases", all of which must occur in any case, and OR between groups of them. An
-// empty query matches everything.
-func parseQuery(q string) func([]byte) bool {
-	groups := [][][]byte{nil}
+// query is what lines are searched by: one of its groups has to match.
+type query []queryGroup
+
+// queryGroup matches a line that contains all of its terms, in any case; or, where the terms together name a failure, a
+// line that is recognised as that failure.
+type queryGroup struct {
+	terms   [][]byte
+	failure string
+}
+
+// parseQuery understands words and "phrases", all of which must occur, and OR between groups of them. An empty query
+// matches everything. Words without quotes that name a failure, such as Xid error, mean the recognised lines.
+func parseQuery(q string) query {
+	var out query
+	var g queryGroup
+	var plain []string
+	end := func() {
+		if name := strings.Join(plain, " "); len(plain) == len(g.terms) && signal.NamesFailure(name) {
+			g.failure = name
+		}
+		out, g, plain = append(out, g), queryGroup{}, nil
+	}
 	for _, term := range queryTerms(q) {
 		if term == "OR" {
-			groups = append(groups, nil)
+			end()
 			continue
 		}
-		term = strings.ToLower(strings.Trim(term, `"`))
-		if term != "" {
-			groups[len(groups)-1] = append(groups[len(groups)-1], []byte(term))
+		bare := strings.ToLower(strings.Trim(term, `"`))
+		if bare == "" {
+			continue
+		}
+		g.terms = append(g.terms, []byte(bare))
+		if term[0] != '"' {
+			plain = append(plain, bare)
 		}
 	}
-	return func(line []byte) bool {
-		lower := bytes.ToLower(line)
-		for _, g := range groups {
-			if containsAll(lower, g) {
+	end()
+	return out
+}
+
+func (q query) matches(line []byte, words []string) bool {
+	lower := bytes.ToLower(line)
+	for _, g := range q {
+		if g.failure != "" {
+			if slices.ContainsFunc(words, func(w string) bool { return strings.EqualFold(w, g.failure) }) {
 				return true
 			}
+			continue
 		}
-		return false
+		if containsAll(lower, g.terms) {
+			return true
+		}
 	}
+	return false
 }
 
 // queryTerms splits at blanks outside quotes; the quotes stay, so that "OR" can be searched for.

@@ -5,6 +5,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"autoheal.dev/autoheal"
+	"autoheal.dev/autoheal/internal/signal"
 )
 
 func TestGuessLevel(t *testing.T) {
@@ -29,21 +32,25 @@ func TestGuessLevel(t *testing.T) {
 }
 
 func TestQuery(t *testing.T) {
+	gpu := []string{"GPU failure", "Xid error"}
 	for _, tc := range []struct {
 		query, line string
+		words       []string
 		want        bool
 	}{
-		{"", "anything", true},
-		{"nccl timeout", "Watchdog TIMEOUT in NCCL", true},
-		{"nccl timeout", "NCCL ok", false},
-		{`"has fallen off"`, "GPU has fallen off the bus", true},
-		{`"has fallen off"`, "off has fallen", false},
-		{"Xid error OR GPU has fallen off", "GPU has fallen off the bus", true},
-		{"Xid error OR GPU has fallen off", "Xid only", false},
-		{`"OR"`, "this or that", true},
-		{`"`, "anything", true},
+		{"", "anything", nil, true},
+		{"nccl watchdog", "Watchdog TIMEOUT in NCCL", nil, true},
+		{"nccl watchdog", "NCCL ok", nil, false},
+		{`"has fallen off"`, "GPU has fallen off the bus", nil, true},
+		{`"has fallen off"`, "off has fallen", nil, false},
+		{"Xid error OR GPU has fallen off", "anything at all", gpu, true},
+		{"Xid error OR GPU has fallen off", "no Xid error was found, no GPU has fallen off", nil, false},
+		{`"Xid error"`, "the words Xid error, searched as such", nil, true},
+		{"Xid error today", "an Xid error of today", nil, true},
+		{`"OR"`, "this or that", nil, true},
+		{`"`, "anything", nil, true},
 	} {
-		if got := parseQuery(tc.query)([]byte(tc.line)); got != tc.want {
+		if got := parseQuery(tc.query).matches([]byte(tc.line), tc.words); got != tc.want {
 			t.Errorf("%q in %q: %v", tc.query, tc.line, got)
 		}
 	}
@@ -72,5 +79,46 @@ func TestLogFilesMerge(t *testing.T) {
 	}
 	if want := "stdout:three stdout:five stdout:seven stderr:eight "; got.String() != want || lost != 4 {
 		t.Errorf("%q and %d lost, want %q and 4", got.String(), lost, want)
+	}
+}
+
+// The product description's own queries find every sample of their failure and no look-alike (behaviour H2).
+func TestProductQueries(t *testing.T) {
+	catalogue, err := signal.Builtin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	samples, lookalikes := 0, 0
+	for failure, text := range map[autoheal.Failure]string{
+		autoheal.FailureGPU:     "Xid error OR GPU has fallen off",
+		autoheal.FailureNetwork: "NCCL timeout OR connection refused",
+	} {
+		q := parseQuery(text)
+		for _, r := range catalogue.Rules() {
+			s := logSearch{kind: r.Kind, catalogue: catalogue}
+			for _, sample := range r.Samples {
+				line := []byte(sample.Text)
+				m, ok := catalogue.Match(signal.Unframe(line).Message, r.Kind)
+				if !ok || m.Failure != failure || m.Benign || m.Rule.Context {
+					continue
+				}
+				if samples++; !q.matches(line, s.words(line)) {
+					t.Errorf("%q does not find %q of %s", text, sample.Text, r.ID)
+				}
+			}
+			for _, look := range r.Lookalikes {
+				line := []byte(look)
+				m, ok := catalogue.Match(signal.Unframe(line).Message, r.Kind)
+				if ok && !m.Benign && m.Failure == failure {
+					continue // another rule's sample
+				}
+				if lookalikes++; q.matches(line, s.words(line)) && !ok {
+					t.Errorf("%q finds the look-alike %q of %s", text, look, r.ID)
+				}
+			}
+		}
+	}
+	if samples < 60 || lookalikes < 60 {
+		t.Errorf("only %d samples and %d look-alikes were tried", samples, lookalikes)
 	}
 }

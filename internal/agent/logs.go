@@ -1,11 +1,20 @@
 package agent
 
 import (
+	"bytes"
 	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+	"os"
+	"slices"
+	"strings"
 	"time"
 
 	"autoheal.dev/autoheal"
 	"autoheal.dev/autoheal/internal/nodeproto"
+	"autoheal.dev/autoheal/internal/signal"
 )
 
 // Bounds of an answer with lines.
@@ -21,6 +30,20 @@ func (a *Agent) doLogs(_ context.Context, req nodeproto.LogsRequest) (*nodeproto
 	if !ok {
 		return nil, refuse(nodeproto.CodeInvalid, "logs: level %q; use debug, info, warn or error", req.Level)
 	}
+	out := &nodeproto.LogsResponse{Lines: []nodeproto.LogLine{}}
+	search := logSearch{since: req.SinceMS, level: level, query: parseQuery(req.Query), limit: min(req.Limit, maxLogLines), catalogue: a.hears.catalogue}
+	if search.limit <= 0 {
+		search.limit = defaultLogLines
+	}
+	if req.Kernel {
+		lines, err := a.kernelRecords()
+		if err != nil {
+			return nil, err
+		}
+		search.kind, search.age = signal.KindKernel, bootToAge(a.boot())
+		search.collect(slices.Values(lines), out)
+		return out, nil
+	}
 	at := a.findAttempt(req.Workload, req.Attempt)
 	if at == nil {
 		return nil, refuse(nodeproto.CodeNotFound, "logs: this node knows no such attempt of %s", req.Workload)
@@ -29,30 +52,54 @@ func (a *Agent) doLogs(_ context.Context, req nodeproto.LogsRequest) (*nodeproto
 	if err != nil {
 		return nil, err
 	}
-	limit := req.Limit
-	if limit <= 0 {
-		limit = defaultLogLines
-	}
-	limit = min(limit, maxLogLines)
-	matches := parseQuery(req.Query)
-	age := a.ageOf(at)
-	out := &nodeproto.LogsResponse{Lines: []nodeproto.LogLine{}}
-	for r := range records(chunks, &out.Lost) {
-		ms := age(r.at)
-		if req.SinceMS > 0 && ms > req.SinceMS || level > levelDebug && guessLevel(r.text) < level {
-			continue
-		}
-		words := a.known.words(r.text, a.log)
-		if !matches(findable(r.text, words)) {
-			continue
-		}
-		out.Lines = append(out.Lines, nodeproto.LogLine{AgeMS: ms, Stream: r.stream, Attempt: at.key.attempt, Message: string(r.text), Words: words})
-		if len(out.Lines) >= 2*limit { // halve now and then instead of shifting at each line
-			out.Lines, out.Truncated = append(out.Lines[:0], out.Lines[len(out.Lines)-limit:]...), true
-		}
-	}
-	trimLines(out, limit)
+	search.kind, search.age, search.attempt = signal.KindWorkload, a.ageOf(at), at.key.attempt
+	search.collect(records(chunks, &out.Lost), out)
 	return out, nil
+}
+
+// logSearch is what lines are chosen by.
+type logSearch struct {
+	since     int64
+	level     level
+	query     query
+	limit     int
+	attempt   int
+	kind      signal.Kind
+	age       func(time.Duration) int64
+	catalogue *signal.Catalogue
+}
+
+// collect adds the last lines that match.
+func (s *logSearch) collect(lines iter.Seq[logRecord], out *nodeproto.LogsResponse) {
+	for r := range lines {
+		ms, level := s.age(r.at), guessLevel(r.text)
+		if s.since > 0 && ms > s.since || level < s.level {
+			continue
+		}
+		words := s.words(r.text)
+		if !s.query.matches(r.text, words) {
+			continue
+		}
+		out.Lines = append(out.Lines, nodeproto.LogLine{
+			AgeMS: ms, Stream: r.stream, Level: level.said(), Attempt: s.attempt, Message: string(r.text), Words: words,
+		})
+		if len(out.Lines) >= 2*s.limit { // halve now and then instead of shifting at each line
+			out.Lines, out.Truncated = append(out.Lines[:0], out.Lines[len(out.Lines)-s.limit:]...), true
+		}
+	}
+	trimLines(out, s.limit)
+}
+
+// words are those of the signal in a line, by which it is found beside its own.
+func (s *logSearch) words(line []byte) []string {
+	if _, _, ok := s.catalogue.NextLine(line, 0, s.kind); !ok {
+		return nil
+	}
+	m, ok := s.catalogue.Match(signal.Unframe(line).Message, s.kind)
+	if !ok {
+		return nil
+	}
+	return m.Words()
 }
 
 // trimLines keeps the last lines within both limits.
@@ -90,11 +137,53 @@ func (a *Agent) findAttempt(w autoheal.WorkloadID, n int) *attempt {
 // ageOf turns times of the attempt's boot into ages in milliseconds.
 func (a *Agent) ageOf(at *attempt) func(time.Duration) int64 {
 	if at.spec.BootID == a.bootID {
-		now := a.boot()
-		return func(t time.Duration) int64 { return max((now - t).Milliseconds(), 0) }
+		return bootToAge(a.boot())
 	}
 	wall, s := a.clk.Now().UnixMilli(), at.spec
 	return func(t time.Duration) int64 {
 		return max(wall-s.CreatedWall-(t-time.Duration(s.CreatedBoot)).Milliseconds(), 0)
 	}
+}
+
+func bootToAge(now time.Duration) func(time.Duration) int64 {
+	return func(t time.Duration) int64 { return max((now - t).Milliseconds(), 0) }
+}
+
+// maxKernelSearch is how much of the end of a file that stands for the kernel's log is searched.
+const maxKernelSearch = 16 << 20
+
+// kernelRecords returns what the kernel's log holds. A line that does not say when it was written was, at the latest, when
+// the file was changed last.
+func (a *Agent) kernelRecords() ([]logRecord, error) {
+	var text string
+	var err error
+	now, wall := a.boot(), a.clk.Now()
+	last := now
+	if a.opts.KernelLog == "" {
+		text, err = readKmsg()
+	} else {
+		var info fs.FileInfo
+		if info, err = os.Stat(a.opts.KernelLog); errors.Is(err, fs.ErrNotExist) {
+			return nil, nil
+		} else if err == nil {
+			last = now - wall.Sub(info.ModTime())
+			text, err = tailFile(a.opts.KernelLog, maxKernelSearch)
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the kernel's log: %w", err)
+	}
+	var out []logRecord
+	for line := range strings.Lines(text) {
+		f := signal.Unframe([]byte(line))
+		r := logRecord{at: last, stream: "kernel", text: bytes.TrimRight([]byte(line), "\n")}
+		switch {
+		case f.Boot >= 0:
+			r.at = f.Boot
+		case !f.At.IsZero():
+			r.at = now - wall.Sub(f.At)
+		}
+		out = append(out, r)
+	}
+	return out, nil
 }

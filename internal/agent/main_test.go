@@ -56,6 +56,15 @@ func workload(args []string) int {
 	case "idle":
 		ready()
 		forever()
+	case "idle-then-fail": // fails at SIGINT
+		interrupted := make(chan os.Signal, 1)
+		signal.Notify(interrupted, os.Interrupt)
+		ready()
+		<-interrupted
+		return 7
+	case "say": // something, and fails
+		fmt.Fprintln(os.Stderr, args[1])
+		return 7
 	case "stubborn": // ignores SIGTERM
 		signal.Ignore(syscall.SIGTERM)
 		ready()
@@ -102,7 +111,7 @@ func workload(args []string) int {
 		}
 		os.WriteFile("child", []byte(strconv.Itoa(child.Process.Pid)), 0o600)
 		if len(args) > 1 {
-			syscall.Pause()
+			forever()
 		}
 	case "bomb": // forks until it is refused
 		for n := 0; ; n++ {
@@ -131,7 +140,7 @@ func workload(args []string) int {
 		}
 		for {
 			b[0]++
-			syscall.Pause()
+			forever()
 		}
 	case "fail":
 		fmt.Fprintln(os.Stderr, "fatal: as asked")

@@ -9,7 +9,6 @@ import (
 	"os/user"
 	"runtime"
 	"strconv"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -127,20 +126,7 @@ func (a *Agent) startWatchers(cancel context.CancelCauseFunc) {
 	if a.opts.EphemeralFD > 0 {
 		a.wg.Go(func() { a.watchParent(cancel) })
 	}
-	for _, source := range a.opts.Sources {
-		a.wg.Go(func() {
-			if err := source(a.ctx, a.emit); err != nil && a.ctx.Err() == nil {
-				a.log.Error("signal source ended", slog.Any("error", err))
-			}
-		})
-	}
-}
-
-func (a *Agent) emit(s autoheal.Signal) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	s.At, s.SeenAt = time.Time{}, time.Time{} // ages cross the wire, dates do not
-	a.publishLocked(change{signal: &s})
+	a.wg.Go(a.watchLogs)
 }
 
 // watchParent ends Run when the inherited pipe closes.

@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -56,9 +55,6 @@ type Options struct {
 	// "connection refused" renews the lease while no process has it open: that healer counts every wait anew after its
 	// own start (behaviour C4). Empty = nothing but contact renews.
 	HealerLock string
-
-	// Sources watch the machine for signals until their context ends; emit is safe for concurrent use.
-	Sources []func(ctx context.Context, emit func(autoheal.Signal)) error
 
 	Logger *slog.Logger
 	Clock  clock.Clock

@@ -114,6 +114,9 @@ func (a *Agent) newListingLocked(r *nodeproto.PollResponse) *nodeproto.PollRespo
 		return cmp.Or(cmp.Compare(x.workload, y.workload), cmp.Compare(x.attempt, y.attempt))
 	})
 	pages, used := [][]key{nil}, jsonSize(a.nodeLocked(now))
+	for _, c := range a.standing {
+		used += jsonSize(a.renderLocked(c, now))
+	}
 	for _, k := range keys {
 		size := jsonSize(a.attempts[k].view.render(now, a.bootID, a.clk))
 		if used+size > answerBudget && len(pages[len(pages)-1]) > 0 {
@@ -133,6 +136,12 @@ func (a *Agent) pageLocked(r *nodeproto.PollResponse, page int) *nodeproto.PollR
 	r.Seq = a.listing.first + int64(page)
 	if page == 0 {
 		r.Node = a.nodeLocked(now)
+		for _, c := range a.standing {
+			if w := a.renderLocked(c, now); !a.expired(c) {
+				w.Seq = 0
+				r.Standing = append(r.Standing, w)
+			}
+		}
 	}
 	r.Workloads = []nodeproto.AttemptStatus{}
 	for _, k := range a.listing.pages[page] {

@@ -18,14 +18,20 @@ import (
 	"autoheal.dev/autoheal/internal/clock"
 	"autoheal.dev/autoheal/internal/nodeproto"
 	"autoheal.dev/autoheal/internal/openclaw"
+	"autoheal.dev/autoheal/internal/signal"
 )
 
 // bareAgent has no folder, no shims and virtual time.
 func bareAgent(t testing.TB) *Agent {
 	t.Helper()
 	begin := time.Now()
+	catalogue, err := signal.Builtin()
+	if err != nil {
+		t.Fatal(err)
+	}
 	return &Agent{
-		log: slog.New(slog.DiscardHandler), clk: clock.Real{}, boot: func() time.Duration { return time.Hour + time.Since(begin) },
+		hears: &listener{catalogue: catalogue},
+		log:   slog.New(slog.DiscardHandler), clk: clock.Real{}, boot: func() time.Duration { return time.Hour + time.Since(begin) },
 		life: "life-1", bootID: "boot-1", ctx: t.Context(), epoch: &epochFile{path: filepath.Join(t.TempDir(), "epoch")},
 		attempts: map[key]*attempt{}, floors: map[autoheal.WorkloadID]int{}, starting: map[key]*nodeproto.StartRequest{},
 		changed: make(chan struct{}), poll: make(chan struct{}), busy: map[int64]string{},
@@ -35,7 +41,7 @@ func bareAgent(t testing.TB) *Agent {
 // list adds an attempt that runs.
 func (a *Agent) list(id string, detail string) {
 	spec := &shim.Spec{BootID: a.bootID, Start: nodeproto.StartRequest{Workload: autoheal.WorkloadID(id), Attempt: 1}}
-	at := newAttempt(key{autoheal.WorkloadID(id), 1}, "", spec)
+	at := a.newAttempt(key{autoheal.WorkloadID(id), 1}, "", spec)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.attempts[at.key] = at
@@ -130,7 +136,9 @@ func TestPollListsAgainWhenChangesFellOut(t *testing.T) {
 	first := ask(t, a, nodeproto.PollRequest{})
 	a.list("wl-1", "")
 	for range ringSize + 10 {
-		a.emit(autoheal.Signal{Rule: "test"})
+		a.mu.Lock()
+		a.emitLocked(autoheal.Signal{Rule: "test"}, a.boot())
+		a.mu.Unlock()
 	}
 	r := ask(t, a, nodeproto.PollRequest{Life: a.life, After: first.Seq})
 	if !r.Full || r.Dropped != 11 || len(r.Workloads) != 1 {

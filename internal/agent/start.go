@@ -229,7 +229,7 @@ func (a *Agent) spawn(k key, dir string, spec *shim.Spec) error {
 	if err := cmd.Start(); err != nil {
 		return errors.Join(fmt.Errorf("start shim: %w", err), client.Close())
 	}
-	at := newAttempt(k, dir, spec)
+	at := a.newAttempt(k, dir, spec)
 	a.mu.Lock()
 	a.attempts[k] = at
 	a.setViewLocked(at, &view{start: &spec.Start, spec: spec, state: nodeproto.AttemptStarting, status: shim.Status{ShimPid: cmd.Process.Pid}})
@@ -238,9 +238,9 @@ func (a *Agent) spawn(k key, dir string, spec *shim.Spec) error {
 	return nil
 }
 
-func newAttempt(k key, dir string, spec *shim.Spec) *attempt {
+func (a *Agent) newAttempt(k key, dir string, spec *shim.Spec) *attempt {
 	return &attempt{
-		key: k, dir: dir, spec: spec, enforced: spec.Lease.Enforced,
+		key: k, dir: dir, spec: spec, enforced: spec.Lease.Enforced, output: a.newOutput(k, dir),
 		renew: make(chan struct{}, 1), stops: make(chan shim.Request, 4), done: make(chan struct{}),
 	}
 }

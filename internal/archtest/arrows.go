@@ -63,11 +63,15 @@ var Arrows = []Arrow{
 	{
 		Package: "internal/agent",
 		May: []string{
-			"internal/agent/cgroup", "internal/agent/container", "internal/agent/gpu", "internal/agent/shim", "internal/openclaw", "internal/signal",
-			"internal/signal/source", "internal/clock", "internal/nodeproto",
+			"internal/agent/cgroup", "internal/agent/container", "internal/agent/gpu", "internal/agent/sense", "internal/agent/shim",
+			"internal/openclaw", "internal/signal", "internal/clock", "internal/nodeproto",
 		},
 		Tests:  []string{"internal/gateway"},
 		Remedy: "an agent runs on a machine that may be cut off: it takes orders over the protocol and decides nothing",
+	},
+	{
+		Package: "internal/agent/sense", May: []string{"internal/signal"},
+		Remedy: "it hears and counts: what it heard is told, and acted upon, by whoever asks it",
 	},
 	{
 		Package: "internal/agent/shim", May: []string{"internal/agent/cgroup", "internal/agent/container", "internal/clock", "internal/nodeproto"},

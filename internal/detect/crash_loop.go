@@ -70,6 +70,8 @@ func DescribeExit(w *autoheal.Workload) string {
 		return "could not be started: " + e.Detail
 	case e.Reason == autoheal.ExitNodeFault:
 		return "its node could not start it: " + e.Detail
+	case e.Verdict != nil && len(e.Verdict.Because) > 0:
+		return fmt.Sprintf("%s: %s (%s, %s)", what, clip(e.Verdict.Because[0], 300), e.Verdict.Failure, e.Verdict.Code)
 	case e.Reason == autoheal.ExitCrashed && e.Detail != "":
 		return fmt.Sprintf("%s, its last line was %q", what, lastLine(e.Detail))
 	case e.Reason == autoheal.ExitCrashed:
@@ -82,11 +84,15 @@ func DescribeExit(w *autoheal.Workload) string {
 // lastLine returns the last line of what a workload said, at most 200 bytes. It is untrusted.
 func lastLine(s string) string {
 	s = s[strings.LastIndexByte(strings.TrimRight(s, "\n"), '\n')+1:]
-	s = strings.TrimSpace(s)
-	if len(s) <= 200 {
+	return clip(strings.TrimSpace(s), 200)
+}
+
+// clip cuts a text to n bytes of whole characters.
+func clip(s string, n int) string {
+	if len(s) <= n {
 		return s
 	}
-	return strings.ToValidUTF8(s[:200], "") + "…"
+	return strings.ToValidUTF8(s[:n], "") + "…"
 }
 
 func exitSignal(w *autoheal.Workload, now time.Time) autoheal.Signal {
@@ -97,8 +103,15 @@ func exitSignal(w *autoheal.Workload, now time.Time) autoheal.Signal {
 	case autoheal.OOMGPU:
 		failure = autoheal.FailureOOMGPU
 	}
+	var action autoheal.Advice
+	if v := w.Exit.Verdict; v != nil {
+		if failure == autoheal.FailureCrash {
+			failure = v.Failure
+		}
+		action = v.Action
+	}
 	return autoheal.Signal{
-		Rule: "exit", Source: "shim", Failure: failure, Subject: w.Ref(), At: w.EndedAt, SeenAt: now, Count: 1, Conclusive: true,
+		Rule: "exit", Source: "shim", Failure: failure, Subject: w.Ref(), At: w.EndedAt, SeenAt: now, Count: 1, Conclusive: true, Action: action,
 		Fields: map[string]string{
 			"code": strconv.Itoa(w.Exit.Code), "signal": w.Exit.Signal, "reason": string(w.Exit.Reason), "oom": string(w.Exit.OOM),
 			"attempt": strconv.Itoa(w.Attempt),

@@ -38,7 +38,8 @@ type Ready struct {
 	Records []journal.Record
 	Actions []autoheal.Action
 	Replies []autoheal.Reply
-	// Seen are the nodes and workloads whose observed state changed, for those who watch; nothing depends on it.
+	// Seen are the signals, and the nodes and workloads whose observed state changed, for those who watch; nothing depends
+	// on it.
 	Seen []Sighting
 	// WakeAt is when the next Step is due without any input; zero = when something happens.
 	WakeAt time.Time
@@ -46,11 +47,12 @@ type Ready struct {
 	Errors []error
 }
 
-// Sighting is one observed change: of a node, which has that status now, or of a workload.
+// Sighting is one observed change: of a node, which has that status now, or of a workload; or a signal.
 type Sighting struct {
 	Node     *autoheal.Node
 	Status   autoheal.NodeStatus
 	Workload *autoheal.Workload
+	Signal   *autoheal.Signal
 }
 
 // Change says a sighting in the words that people know. A burst of changes that nobody watches costs no words.
@@ -58,6 +60,9 @@ func (s Sighting) Change(at time.Time) autoheal.Change {
 	if n := s.Node; n != nil {
 		text := fmt.Sprintf("node %s is %s", n.ID, strings.ReplaceAll(string(s.Status), "_", " "))
 		return autoheal.Change{At: at, Type: autoheal.ChangeNode, Subject: n.Ref(), Text: text}
+	}
+	if s.Signal != nil {
+		return autoheal.Change{At: at, Type: autoheal.ChangeSignal, Subject: s.Signal.Subject, Text: describeSignal(s.Signal)}
 	}
 	w := s.Workload
 	text := fmt.Sprintf("%s attempt %d is %s", w.ID, w.Attempt, w.State)
@@ -224,6 +229,11 @@ func (c *Core) observe(e autoheal.Event) {
 		c.synced()
 	case e.Kind == autoheal.EventGone:
 		c.all = true
+	case changed && change.Signal != nil:
+		c.hear(change.Signal)
+		if wasSynced {
+			c.detect(change)
+		}
 	case changed && e.Kind == autoheal.EventWorkload && change.Workload == nil:
 		c.oldChanged(e.Workload)
 	case changed:

@@ -20,7 +20,7 @@ func (c *Core) diedAgain(i *incident, rec *recovery, w *autoheal.Workload) {
 // crashed decides what follows the end of one copy: it counts it against the workload when it is the workload's own
 // fault (behaviour E3), and takes the rung that fits: restart after a backoff, restart with more memory (E5), or pause.
 func (c *Core) crashed(i *incident, rec *recovery, w *autoheal.Workload, try int) {
-	own := w.Exit.OwnFault() && w.Exit.OOM != autoheal.OOMHostGlobal
+	own := w.Exit.OwnFault() && w.Exit.OOM != autoheal.OOMHostGlobal && !w.Exit.MachineFault()
 	count, steps := c.count(rec, w, own)
 	next := journal.RecoveryStep{Try: try, Rung: string(policy.StepRestart), Reason: detect.DescribeExit(w), Ran: ran(w), Attempts: c.lastAttempts(rec)}
 	next.NotBefore = c.now

@@ -66,7 +66,8 @@ type PollResponse struct {
 	Node      *NodeStatus     `json:"node,omitempty"`
 	Workloads []AttemptStatus `json:"workloads,omitempty"` // with Full
 	Changes   []Change        `json:"changes,omitempty"`
-	Dropped   int64           `json:"dropped"` // changes that fell out of the ring since After (then Full is set)
+	Standing  []Change        `json:"standing,omitempty"` // on the first page of a listing: the signals that hold; Seq is 0
+	Dropped   int64           `json:"dropped"`            // changes that fell out of the ring since After (then Full is set)
 	More      bool            `json:"more"`
 }
 
@@ -178,10 +179,12 @@ type StatusResponse struct {
 	N           int64    `json:"n"`
 }
 
-// LogsRequest asks for lines of one attempt (0 = the newest), oldest first, the last Limit ones that match.
+// LogsRequest asks for lines of one attempt (0 = the newest) or of the kernel, oldest first, the last Limit ones that
+// match.
 type LogsRequest struct {
 	Workload autoheal.WorkloadID `json:"workload"`
 	Attempt  int                 `json:"attempt"`
+	Kernel   bool                `json:"kernel"`  // the kernel's log instead of an attempt's
 	SinceMS  int64               `json:"sinceMs"` // age; 0 = all
 	Level    string              `json:"level,omitempty"`
 	Query    string              `json:"query,omitempty"`
@@ -198,10 +201,11 @@ type LogsResponse struct {
 // LogLine is one line of a workload's output: valid UTF-8, at most 16 KiB, untrusted.
 type LogLine struct {
 	AgeMS   int64  `json:"ageMs"`
-	Stream  string `json:"stream"` // stdout, stderr
+	Stream  string `json:"stream"` // stdout, stderr, kernel
+	Level   string `json:"level"`  // by the line's own words: debug, info, warn, error
 	Attempt int    `json:"attempt"`
 	Message string `json:"message"`
-	// Words are phrases of what was recognised in the line, by which it is found beside its own words.
+	// Words are those of the signal recognised in the line; a query finds the line by them, too (behaviour H2).
 	Words []string `json:"words,omitempty"`
 }
 

@@ -63,7 +63,7 @@ func workloadLogs(ctx context.Context, env *Env, in WorkloadLogsIn) (WorkloadLog
 
 // LogsSearchIn are the parameters of logs_search.
 type LogsSearchIn struct {
-	Query      string `json:"query,omitempty" jsonschema:"full text; A B OR C D means (A and B) or (C and D); quotes make a phrase"`
+	Query      string `json:"query,omitempty" jsonschema:"full text; A B OR C D means (A and B) or (C and D); quotes make a phrase; words that name a failure, such as Xid error or NCCL timeout, find the lines recognised as it"`
 	Level      string `json:"level,omitempty" check:"enum=debug|info|warn|error" jsonschema:"the least severe level"`
 	NodeID     string `json:"nodeId,omitempty"`
 	WorkloadID string `json:"workloadId,omitempty"`

@@ -18,15 +18,15 @@ const (
 	logsTimeout  = 15 * time.Second
 )
 
-// logSource is one attempt whose lines are asked for.
+// logSource is one attempt, or the kernel of a node, whose lines are asked for.
 type logSource struct {
-	ref    attemptRef
+	ref    attemptRef // zero for the kernel's
 	node   autoheal.NodeID
 	device string
 }
 
-// Logs implements autoheal.Observer: it asks the nodes of the attempts that q selects. A node that does not answer is an
-// error after the lines of the others.
+// Logs implements autoheal.Observer: it asks the nodes for the attempts that q selects and, unless q names a workload, for
+// what their kernels said. A node that does not answer is an error after the lines of the others.
 func (d *Driver) Logs(ctx context.Context, q autoheal.LogQuery) iter.Seq2[autoheal.LogLine, error] {
 	return func(yield func(autoheal.LogLine, error) bool) {
 		limit := q.Limit
@@ -85,12 +85,27 @@ func (d *Driver) logSources(q autoheal.LogQuery) []logSource {
 			}
 		}
 	}
+	if q.Workload != "" {
+		return out
+	}
+	for _, id := range slices.Sorted(maps.Keys(d.nodes)) {
+		if n := d.nodes[id]; n.status != nil && (q.Node == "" || q.Node == id) {
+			out = append(out, logSource{node: id, device: n.device})
+		}
+	}
 	return out
+}
+
+func (s logSource) String() string {
+	if s.ref.id == "" {
+		return "the kernel of " + string(s.node)
+	}
+	return s.ref.String() + " from " + string(s.node)
 }
 
 func (d *Driver) linesOf(ctx context.Context, s logSource, q autoheal.LogQuery, limit int) ([]autoheal.LogLine, error) {
 	now := d.clock.Now()
-	req := nodeproto.LogsRequest{Workload: s.ref.id, Attempt: s.ref.n, Level: q.Level, Query: q.Query, Limit: limit}
+	req := nodeproto.LogsRequest{Workload: s.ref.id, Attempt: s.ref.n, Kernel: s.ref.id == "", Level: q.Level, Query: q.Query, Limit: limit}
 	if !q.Since.IsZero() {
 		req.SinceMS = max(now.Sub(q.Since).Milliseconds(), 1)
 	}
@@ -99,7 +114,7 @@ func (d *Driver) linesOf(ctx context.Context, s logSource, q autoheal.LogQuery, 
 		if nodeCode(err) == nodeproto.CodeNotFound {
 			return nil, nil // the node keeps nothing of it any more
 		}
-		return nil, &autoheal.Error{Kind: autoheal.ErrUnavailable, Op: "read logs of " + s.ref.String() + " from " + string(s.node), Err: err}
+		return nil, &autoheal.Error{Kind: autoheal.ErrUnavailable, Op: "read logs of " + s.String(), Err: err}
 	}
 	at := d.clock.Now()
 	out := make([]autoheal.LogLine, 0, len(resp.Lines))
@@ -109,7 +124,7 @@ func (d *Driver) linesOf(ctx context.Context, s logSource, q autoheal.LogQuery, 
 			continue
 		}
 		out = append(out, autoheal.LogLine{
-			At: when, Source: l.Stream, Node: s.node, Workload: s.ref.id, Attempt: cmp.Or(l.Attempt, s.ref.n), Message: l.Message, Words: l.Words,
+			At: when, Level: l.Level, Source: l.Stream, Node: s.node, Workload: s.ref.id, Attempt: cmp.Or(l.Attempt, s.ref.n), Message: l.Message, Words: l.Words,
 		})
 	}
 	return out, nil

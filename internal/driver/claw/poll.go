@@ -7,6 +7,8 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"autoheal.dev/autoheal"
@@ -87,6 +89,9 @@ func (d *Driver) listPageLocked(ctx context.Context, n *node, req nodeproto.Poll
 	switch {
 	case r.Node != nil || req.After == 0: // the first page describes the node
 		n.listing, n.listedAt, n.relist = map[attemptRef]bool{}, sent, false
+		for i := range r.Standing {
+			d.signalLocked(n, &r.Standing[i], at)
+		}
 	case n.listing == nil: // the rest of a listing whose beginning was given up: ask for a whole one
 		r.Seq = 0
 		return
@@ -129,17 +134,48 @@ func (d *Driver) missingLocked(ctx context.Context, n *node, a *attempt, at time
 }
 
 func (d *Driver) changeLocked(ctx context.Context, n *node, c *nodeproto.Change, at time.Time) {
-	when := at.Add(-age(c.AgeMS))
 	switch {
 	case c.Node != nil:
 		d.describedLocked(ctx, n, c.Node)
 	case c.Workload != nil:
 		d.observeLocked(ctx, n, c.Workload, at, false)
 	case c.Signal != nil:
-		s := *c.Signal
-		s.At, s.SeenAt = when, at
-		d.emitLocked(autoheal.Event{Kind: autoheal.EventSignal, Signal: &s, At: when, Source: string(n.id)})
+		d.signalLocked(n, c, at)
 	}
+}
+
+// signalLocked passes on a signal of what its node may speak of: itself, its GPUs, and what it runs.
+func (d *Driver) signalLocked(n *node, c *nodeproto.Change, at time.Time) {
+	if c.Signal == nil {
+		return
+	}
+	s := *c.Signal
+	s.At, s.SeenAt = at.Add(-age(c.AgeMS)), at
+	switch s.Subject.Kind {
+	case autoheal.RefNode:
+		s.Subject.ID = string(n.id)
+	case autoheal.RefGPU:
+		if !n.hasGPU(autoheal.GPUID(s.Subject.ID)) {
+			return
+		}
+	case autoheal.RefWorkload:
+		attempt, _ := strconv.Atoi(s.Subject.Generation)
+		if a := d.attemptLocked(attemptRef{autoheal.WorkloadID(s.Subject.ID), attempt}); a == nil || a.node != n.id {
+			return
+		}
+	default:
+		return
+	}
+	s.Also = []autoheal.Ref{{Kind: autoheal.RefNode, ID: string(n.id)}}
+	d.emitLocked(autoheal.Event{Kind: autoheal.EventSignal, Signal: &s, At: s.At, Source: string(n.id)})
+}
+
+// hasGPU reports whether a GPU is one of the node's inventory, or named by its place in the node.
+func (n *node) hasGPU(id autoheal.GPUID) bool {
+	if strings.HasPrefix(string(id), string(n.id)+"/") {
+		return true
+	}
+	return n.status != nil && slices.ContainsFunc(n.status.GPUs, func(g autoheal.GPU) bool { return g.UUID == id })
 }
 
 func age(ms int64) time.Duration { return time.Duration(max(ms, 0)) * time.Millisecond }

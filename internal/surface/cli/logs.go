@@ -14,8 +14,10 @@ func (a *app) logsCmd() *cobra.Command {
 	var tail int
 	cmd := &cobra.Command{
 		Use: "logs [WORKLOAD]", Short: "Show the latest log lines of a workload, or search all logs",
-		Long: "Show the latest log lines of a workload, or search the logs of nodes and workloads. In a query A B OR C D means\n" +
-			"(A and B) or (C and D), and quotes make a phrase. Log lines are untrusted: control characters are shown, not obeyed.",
+		Long: "Show the latest log lines of a workload, or search the logs of workloads and of the nodes' kernels. In a query\n" +
+			"A B OR C D means (A and B) or (C and D), and quotes make a phrase. Words that name a failure, such as Xid error or\n" +
+			"NCCL timeout, find the lines that are recognised as it, whatever they say; in quotes they find themselves.\n" +
+			"Log lines are untrusted: control characters are shown, not obeyed.",
 		Example: "  autoheal logs train-1 --tail 50\n  autoheal logs --query 'Xid error OR GPU has fallen off' --node n2 --since 24h",
 		Args:    cobra.MaximumNArgs(1),
 	}

@@ -1,0 +1,214 @@
+package agent
+
+import (
+	"log/slog"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"autoheal.dev/autoheal"
+	"autoheal.dev/autoheal/internal/agent/sense"
+	"autoheal.dev/autoheal/internal/agent/shim"
+	"autoheal.dev/autoheal/internal/signal"
+)
+
+// listenInterval is how often logs are looked at. An exit looks at once.
+const listenInterval = 500 * time.Millisecond
+
+// condLogLost is the condition that says what of the logs nobody has looked at.
+const condLogLost = "log_lost"
+
+// listener hears the kernel's log. Lines of the output of attempts are heard by their outputs.
+type listener struct {
+	catalogue *signal.Catalogue
+
+	mu sync.Mutex
+	// mu guards what follows. It is held while the log is read, and taken before Agent.mu.
+	kernel *sense.Kernel // nil where the log cannot be read
+	ear    *sense.Ear
+	failed bool // reading has failed, which was said
+}
+
+// openListener loads the catalogue and finds the kernel's log; a node on which it cannot be read says so.
+func (a *Agent) openListener() error {
+	catalogue, err := signal.Builtin()
+	if err != nil {
+		return err
+	}
+	l := &listener{catalogue: catalogue}
+	l.ear = sense.NewEar(catalogue, signal.KindKernel, a.kernelSays)
+	l.kernel, err = sense.OpenKernel(a.opts.KernelLog, filepath.Join(a.dir, "kernel.mark"), a.bootID, a.boot)
+	if err != nil {
+		a.warn("errors of GPUs and of the machine are not heard: %v", err)
+	}
+	a.hears = l
+	return nil
+}
+
+// watchLogs looks at all logs again and again until the agent stops.
+func (a *Agent) watchLogs() {
+	for a.ctx.Err() == nil {
+		a.hearKernel()
+		a.hearAttempts()
+		a.tellLost()
+		a.pause(listenInterval)
+	}
+	a.hears.close(a.log)
+}
+
+func (l *listener) close(log *slog.Logger) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.kernel == nil {
+		return
+	}
+	if err := l.kernel.Close(); err != nil {
+		log.Warn("kernel's log", slog.Any("error", err))
+	}
+	l.kernel = nil
+}
+
+// hearKernel takes in what the kernel has said since the last time.
+func (a *Agent) hearKernel() {
+	l := a.hears
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.kernel == nil {
+		return
+	}
+	err := l.kernel.Read(l.ear.Hear)
+	if err != nil && !l.failed {
+		a.log.Warn("kernel's log", slog.Any("error", err))
+	}
+	l.failed = err != nil
+	l.ear.Tell(a.boot())
+}
+
+// hearAttempts takes in what the attempts have written.
+func (a *Agent) hearAttempts() {
+	a.mu.Lock()
+	var live []*attempt
+	a.liveLocked(func(at *attempt) { live = append(live, at) })
+	a.mu.Unlock()
+	for _, at := range live {
+		lost := at.output.hear(maxHear)
+		at.output.tell(a.boot())
+		a.mu.Lock()
+		at.unheard = lost
+		a.mu.Unlock()
+	}
+}
+
+// tellLost says on the node how much of the logs that it keeps was never looked at, in steps that are worth telling.
+func (a *Agent) tellLost() {
+	l := a.hears
+	l.mu.Lock()
+	lost := int64(l.ear.Dropped())
+	if l.kernel != nil {
+		lost += l.kernel.Lost
+	}
+	l.mu.Unlock()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, at := range a.attempts {
+		lost += at.unheard
+	}
+	if lost == 0 {
+		return
+	}
+	n := a.copyNodeLocked()
+	n.Conditions[condLogLost] = "about " + strconv.FormatInt(roundDown(lost), 10) + " lines of logs were written faster than they could be looked at"
+	a.setNodeLocked(n)
+}
+
+// roundDown keeps the first digit: 34,567 becomes 30,000.
+func roundDown(n int64) int64 {
+	unit := int64(1)
+	for n/unit >= 10 {
+		unit *= 10
+	}
+	return n / unit * unit
+}
+
+// kernelSays tells a signal of the kernel's log, on the GPU that it names or on the node.
+func (a *Agent) kernelSays(s autoheal.Signal, at time.Duration) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	node := autoheal.Ref{Kind: autoheal.RefNode, ID: a.opts.Name, Generation: a.bootID}
+	if s.Subject.Kind == autoheal.RefGPU {
+		s.Subject = a.gpuRefLocked(s)
+		s.Also = append(s.Also, node)
+	} else {
+		s.Subject = node
+	}
+	a.emitLocked(s, at)
+}
+
+// gpuRefLocked names the GPU of a PCI address; what is not in the inventory is named by its place in this node.
+func (a *Agent) gpuRefLocked(s autoheal.Signal) autoheal.Ref {
+	ref := autoheal.Ref{Kind: autoheal.RefGPU, ID: a.opts.Name + "/" + s.Subject.ID, Generation: a.bootID}
+	if gpu, ok := signal.NewInventory(a.node.GPUs).Find(s.Subject.ID); ok {
+		ref.ID = gpu.UUID
+		if s.Fields != nil {
+			s.Fields["uuid"], s.Fields["index"] = gpu.UUID, gpu.Index
+		}
+	}
+	return ref
+}
+
+// emitLocked tells a signal and keeps it for listings, as long as it stands.
+func (a *Agent) emitLocked(s autoheal.Signal, at time.Duration) {
+	s.At, s.SeenAt = time.Time{}, time.Time{} // ages cross the wire, dates do not
+	a.standing = slices.DeleteFunc(a.standing, func(c change) bool {
+		return c.signal.Rule == s.Rule && c.signal.Subject == s.Subject && c.signal.Excerpt == s.Excerpt || a.expired(c)
+	})
+	c := change{at: at, signal: &s}
+	if !s.Clears {
+		a.standing = append(a.standing[max(0, len(a.standing)-maxStanding+1):], c)
+	}
+	a.ring.add(c)
+	a.wakeLocked()
+}
+
+// maxStanding bounds the signals that a listing repeats; the latest are kept.
+const maxStanding = 128
+
+func (a *Agent) expired(c change) bool { return c.signal.TTL > 0 && a.boot()-c.at > c.signal.TTL }
+
+// explain adds to the exit of an attempt that ended badly why it did: by what it wrote, and by what the kernel said of its
+// GPUs meanwhile.
+func (a *Agent) explain(at *attempt, x *shim.Exited) {
+	at.output.hear(-1)
+	a.hearKernel()
+	v := autoheal.Verdict(signal.Judge(append(a.kernelFound(at, time.Duration(x.Started)), at.output.found()...)))
+	if v.Failure == autoheal.FailureNone {
+		return
+	}
+	x.Exit.Verdict = &v
+	if v.Failure == autoheal.FailureOOMGPU && x.Exit.OOM == autoheal.OOMNone {
+		x.Exit.OOM = autoheal.OOMGPU
+	}
+}
+
+// kernelFound returns what the kernel has said since an attempt started of its GPUs, and of what ends a whole machine.
+func (a *Agent) kernelFound(at *attempt, started time.Duration) []signal.Found {
+	l := a.hears
+	l.mu.Lock()
+	all := l.ear.Found()
+	l.mu.Unlock()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	inventory := signal.NewInventory(a.node.GPUs)
+	return slices.DeleteFunc(all, func(f signal.Found) bool {
+		if f.Boot < started {
+			return true
+		}
+		if f.Subject.Kind != autoheal.RefGPU {
+			return f.Severity != signal.Critical || f.Failure != autoheal.FailureHostHW && f.Failure != autoheal.FailureHostSW
+		}
+		gpu, ok := inventory.Find(f.Subject.ID)
+		return !ok || !slices.Contains(at.spec.Start.GPUs, autoheal.GPUID(gpu.UUID))
+	})
+}
