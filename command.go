@@ -82,6 +82,7 @@ type HealerStatus struct {
 	StartedAt   time.Time  `json:"startedAt"`
 	ConfigHash  string     `json:"configHash"`
 	Vetoes      []string   `json:"vetoes"`
+	Vetoed      []Held     `json:"vetoed"` // the same with whose word it is, why, and until when
 	Maintenance []Held     `json:"maintenance"`
 	Approvals   []Approval `json:"approvals"`
 	Stuck       []Stuck    `json:"stuck"` // what the healer gave up on and a person has to go on with
@@ -140,6 +141,7 @@ type Why struct {
 	Placement        string   `json:"placement"` // where, or why nowhere
 	Text             []string `json:"text"`      // the same in sentences
 	Gates            []Held   `json:"gates"`     // what would refuse it now
+	Warnings         []string `json:"warnings"`  // what of its objective cannot be kept, with the figures; also in Text
 }
 
 // PostMortem is the written account of an ended incident.

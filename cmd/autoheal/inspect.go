@@ -1,10 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -18,6 +18,8 @@ import (
 	"autoheal.dev/autoheal/internal/policy"
 	"autoheal.dev/autoheal/internal/store"
 	"autoheal.dev/autoheal/internal/surface/cli"
+	"autoheal.dev/autoheal/internal/surface/client"
+	"autoheal.dev/autoheal/internal/tool"
 )
 
 // configCommand shows and checks the configuration; it needs no healer.
@@ -49,12 +51,29 @@ func configCommand(io stdio) *cobra.Command {
 	}
 	show := &cobra.Command{
 		Use: "show [FILE]", Short: "Print every setting in force and where it comes from", Args: cobra.MaximumNArgs(1),
+		Long: "Print every setting and where it comes from: of the running healer, if one answers; of the file or the settings that are\n" +
+			"named; else of what a healer would go by if it were started now. The first line says which.",
+		Example: "  autoheal config show\n  autoheal config show config.yaml -o json\n  autoheal config show --server unix:/run/autoheal/api.sock",
 		RunE: func(cmd *cobra.Command, args []string) error {
+			addr := cli.ServerAddr(cmd.Flag("server").Value.String(), cmd.Flag("data").Value.String(), os.Getenv)
+			said := "of " + cmp.Or(append(args, file)...)
+			if len(args) == 0 && file == "" && len(set) == 0 {
+				running, err := runningConfig(cmd, addr)
+				if err == nil {
+					return showSettings(cmd, io, fmt.Sprintf("of the running healer at %s (%s)", addr, shortHash(running.Hash)), running.Settings)
+				}
+				if cmd.Flags().Changed("server") {
+					return err
+				}
+				said = fmt.Sprintf("that a healer started now in %s would go by; none answers at %s", dataDir(cmd), addr)
+			} else if file == "" && len(args) == 0 {
+				said = "that a healer started now with these settings would go by"
+			}
 			l, err := load(cmd, args)
 			if err != nil {
 				return err
 			}
-			return showSettings(cmd, io.out, l.Explain())
+			return showSettings(cmd, io, said, l.Explain())
 		},
 	}
 	schema := &cobra.Command{
@@ -69,9 +88,27 @@ func configCommand(io stdio) *cobra.Command {
 	return cmd
 }
 
-func showSettings(cmd *cobra.Command, out io.Writer, all []policy.Setting) error {
-	return printAs(cmd, out, all, func() error {
-		w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+// runningConfig asks a healer for the configuration that it goes by.
+func runningConfig(cmd *cobra.Command, addr string) (tool.ConfigGetOut, error) {
+	var out tool.ConfigGetOut
+	c, err := client.New(addr)
+	if err != nil {
+		return out, &cli.UsageError{Text: "--server: " + err.Error()}
+	}
+	defer c.Close()
+	return out, c.Call(cmd.Context(), "config_get", nil, &out)
+}
+
+func shortHash(h string) string { return h[:min(12, len(h))] }
+
+// showSettings prints settings; whose they are goes before the table, or beside what a program reads.
+func showSettings(cmd *cobra.Command, io stdio, said string, all []policy.Setting) error {
+	if format, _ := cmd.Flags().GetString("output"); format == "json" || format == "yaml" {
+		fmt.Fprintln(io.err, "configuration", said)
+	}
+	return printAs(cmd, io.out, all, func() error {
+		fmt.Fprintln(io.out, "configuration", said)
+		w := tabwriter.NewWriter(io.out, 0, 0, 2, ' ', 0)
 		fmt.Fprintln(w, "SETTING\tVALUE\tFROM")
 		for _, s := range all {
 			fmt.Fprintf(w, "%s\t%s\t%s\n", s.Key, s.Value, s.Origin)

@@ -108,6 +108,9 @@ func (u *up) reload(ctx context.Context) {
 		return
 	}
 	u.policy.Store(loaded.Policy)
+	now := *loaded
+	now.Policy = heal.TimesOfLife(loaded.Policy, u.loaded.Policy)
+	u.inForce.Store(&now)
 	fmt.Fprintln(u.opt.Out, "the new configuration is in force; probe and fence times take effect at the next start")
 }
 

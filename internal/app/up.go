@@ -61,14 +61,15 @@ type UpOptions struct {
 
 // up is a running embedded cluster while it is being put together.
 type up struct {
-	opt    UpOptions
-	hurry  context.Context // ends when nobody is to be waited for any more
-	clock  clock.Clock
-	logger *slog.Logger
-	loaded *policy.Loaded
-	policy atomic.Pointer[policy.Policy] // in force; the door reads it while a reload writes it
-	stops  stops
-	names  []string
+	opt     UpOptions
+	hurry   context.Context // ends when nobody is to be waited for any more
+	clock   clock.Clock
+	logger  *slog.Logger
+	loaded  *policy.Loaded                // of the start
+	inForce atomic.Pointer[policy.Loaded] // the same after a reload, but for the times of this life
+	policy  atomic.Pointer[policy.Policy] // in force; the door reads it while a reload writes it
+	stops   stops
+	names   []string
 
 	lock    *store.Lock
 	reserve *store.Reservation
@@ -116,6 +117,7 @@ func (u *up) openConfig(context.Context) error {
 	}
 	u.loaded = loaded
 	u.policy.Store(loaded.Policy)
+	u.inForce.Store(loaded)
 	return nil
 }
 
@@ -293,7 +295,7 @@ func (u *up) openDoor(ctx context.Context) error {
 	}
 	door := &httpapi.Server{Socket: socket, Log: u.logger, Env: &tool.Env{
 		Cluster: u.driver, Workloads: u.driver, Nodes: joining{u.driver}, Healer: u.engine, Now: u.clock.Now,
-		Policy: u.policy.Load,
+		Policy: u.policy.Load, Config: u.inForce.Load,
 	}}
 	if err := door.Start(ctx); err != nil {
 		return fmt.Errorf("open the local door: %w", err)

@@ -204,7 +204,7 @@ func (c *Core) marked(inc autoheal.IncidentID, a *action) {
 	switch a.Verb {
 	case autoheal.Cordon, autoheal.QuarantineGPU:
 		if m := c.d.Marks[r.String()]; m == nil || m.Incident != inc {
-			c.record(inc, journal.MarkSet{Ref: r, Verb: a.Verb, Mark: autoheal.Mark{By: autoheal.ByAutoheal, Reason: a.Reason, Incident: inc, Epoch: a.Epoch, At: c.now}})
+			c.setMark(inc, r, a.Verb, autoheal.Mark{By: autoheal.ByAutoheal, Reason: a.Reason, Incident: inc, Epoch: a.Epoch, At: c.now})
 		}
 		c.dirty[key{what: dutyMark, w: autoheal.WorkloadID(r.String())}] = true
 	case autoheal.ReleaseGPU:
@@ -246,27 +246,6 @@ func holdTarget(p *proposal) (autoheal.Ref, *autoheal.Held) {
 		return autoheal.Ref{Kind: p.i.Subject.Kind, ID: p.i.Subject.ID}, p.i.Held
 	}
 	return p.target, nil
-}
-
-// askApproval asks a person, once.
-func (c *Core) askApproval(p *proposal, v verdict) {
-	id := fmt.Sprintf("app-%06d", c.d.Counters.Approval+1)
-	c.record(incidentID(p.i), journal.ApprovalAsked{
-		ID: id, Verb: p.verb, Target: p.target, Generation: p.target.Generation, Reason: p.reason, Expires: c.now.Add(c.pol.Approval.Expires),
-	})
-	c.alert(p.i, alertSpec{
-		name: "approval-needed", severity: autoheal.SeverityWarning, dedup: id,
-		text: fmt.Sprintf("%s %s waits for approval: %s. Approve with: autoheal approve %s", p.verb, p.target, p.reason, id),
-	})
-}
-
-func (c *Core) useApproval(p *proposal, id autoheal.ActionID) {
-	for _, a := range c.d.find.approvals[approvalKey{p.verb, p.target}] {
-		if a.State == "given" {
-			c.record(incidentID(p.i), journal.ApprovalUsed{ID: a.ID, Action: id})
-			return
-		}
-	}
 }
 
 // spread returns a factor of 0.9 to 1.1 that depends on nothing but the name: it keeps restarts apart without chance.

@@ -170,6 +170,12 @@ func (c *Core) markAll() {
 		c.mark(n, key{w: w, what: dutyReset})
 	}
 	c.dirty[key{what: dutyStorm}] = true
+	c.dirty[key{what: dutyCrowd}] = true
+	for n, a := range c.d.find.asked {
+		if a.State == approvalAsked || a.State == approvalGiven {
+			c.mark(n, key{what: dutyApproval, w: autoheal.WorkloadID(a.ID)})
+		}
+	}
 }
 
 // markOpen marks all open incidents with all that belongs to them.

@@ -43,12 +43,24 @@ func (c *Core) alert(i *incident, s alertSpec) string {
 
 // notifyFailure tells that an incident is being acted upon.
 func (c *Core) notifyFailure(i *incident) {
+	if i.Subject.Kind == autoheal.RefDomain {
+		c.pageOutage(i)
+		return
+	}
 	if !c.pol.Alerts.NotifyOnFailure {
 		return
 	}
 	c.alert(i, alertSpec{
 		name: failureName(i), severity: autoheal.SeverityWarning, dedup: string(i.ID) + " failure",
 		text: fmt.Sprintf("%s: %s. %s", i.Subject, strings.TrimSuffix(i.Cause, "."), c.intention(i)),
+	})
+}
+
+// pageOutage is the one page about a domain that is out.
+func (c *Core) pageOutage(i *incident) {
+	c.alert(i, alertSpec{
+		name: "domain-outage", severity: autoheal.SeverityCritical, dedup: string(i.ID) + " failure",
+		text: fmt.Sprintf("%s. Workloads affected: %d; each is moved after its grace and with its proof. Check the power and the network of %s: nodes that are back return to service by themselves; of one that is off for good: autoheal fence confirm NODE --powered-off", i.Cause, i.Open, i.Subject.ID),
 	})
 }
 
@@ -86,6 +98,20 @@ func (c *Core) alertHardware(i *incident) {
 	})
 }
 
+// howOften says what makes silences persistent.
+func (c *Core) howOften() string {
+	o := c.pol.Transient.Silence
+	return fmt.Sprintf("%d silences within %s", o.Count, policy.FormatDuration(o.Window))
+}
+
+// alertFlapping tells of a node that comes back each time, and too often (behaviour B3).
+func (c *Core) alertFlapping(i *incident) {
+	c.alert(i, alertSpec{
+		name: "node-flapping", severity: autoheal.SeverityWarning, dedup: string(i.ID) + " flapping",
+		text: fmt.Sprintf("node %s answers again, but that is no transient any more: %s. Check its network and its agent, or keep work away from it: autoheal cordon %s", i.Subject.ID, c.howOften(), i.Subject.ID),
+	})
+}
+
 // notifyEnd tells how an incident ended. What needs a person is always said; good news only when they are wanted.
 func (c *Core) notifyEnd(i *incident) {
 	switch i.Phase {
@@ -107,7 +133,7 @@ func (c *Core) notifyEnd(i *incident) {
 // goodNews says what is well again: of a node that is still silent, its work.
 func (c *Core) goodNews(i *incident) string {
 	what := i.Subject.String() + " recovered"
-	if i.Subject.Kind == autoheal.RefNode && c.silentNow(i) {
+	if len(c.silentOnes(i)) > 0 {
 		what = i.Subject.String() + " is still silent, and its work is taken care of"
 	}
 	return fmt.Sprintf("%s: %s. %s", what, strings.TrimSuffix(i.Cause, "."), summary(i))
@@ -119,7 +145,7 @@ func escalation(i *incident) string {
 	fmt.Fprintf(&b, "%s needs a person: %s.", i.Subject, strings.TrimSuffix(i.Cause, "."))
 	for _, w := range i.Order {
 		if rec := i.Recoveries[w]; rec.End == autoheal.EndEscalated {
-			fmt.Fprintf(&b, " %s: %s.", w, strings.TrimSuffix(rec.Reason, "."))
+			fmt.Fprintf(&b, " %s: %s.", w, strings.TrimSuffix(i.withoutCause(rec.Reason), "."))
 		}
 	}
 	if tried := tried(i); tried != "" {
@@ -198,7 +224,7 @@ func (c *Core) stepPage(i *incident, rec *recovery) {
 		text += fmt.Sprintf(" It is %s; healing goes on.", rec.Step)
 	}
 	c.alert(i, alertSpec{
-		name: "objective-missed", severity: autoheal.SeverityCritical, dedup: string(i.ID) + " late " + string(rec.Workload),
+		name: "objective-missed", severity: autoheal.SeverityCritical, dedup: fmt.Sprintf("%s late %s %d", i.ID, rec.Workload, rec.Opened.UnixMilli()),
 		text: text + " See: autoheal incidents show " + string(i.ID),
 	})
 }
@@ -206,8 +232,8 @@ func (c *Core) stepPage(i *incident, rec *recovery) {
 // stepWarn warns of a recovery that has been held for a quarter of its objective (behaviour F2). A fence that is waited out
 // is no news: it is part of how such a workload is recovered.
 func (c *Core) stepWarn(i *incident, rec *recovery) {
-	if rec == nil || rec.Step == autoheal.StepDone || rec.Held == nil || i.Phase.Ended() {
-		return
+	if rec == nil || rec.Step == autoheal.StepDone || rec.Held == nil || i.Phase.Ended() || !c.now.Before(rec.Deadline) {
+		return // over, or late: then the page says it
 	}
 	k := key{inc: i.ID, w: rec.Workload, what: dutyWarn}
 	if c.d.Storm != nil && !c.d.Storm.Released {
@@ -222,7 +248,7 @@ func (c *Core) stepWarn(i *incident, rec *recovery) {
 		return
 	}
 	c.alert(i, alertSpec{
-		name: "recovery-held", severity: autoheal.SeverityWarning, dedup: fmt.Sprintf("%s held %s %s", i.ID, rec.Workload, rec.Held.Reason),
+		name: "recovery-held", severity: autoheal.SeverityWarning, dedup: fmt.Sprintf("%s held %s %s %d", i.ID, rec.Workload, rec.Held.Reason, rec.Opened.UnixMilli()),
 		text: fmt.Sprintf("%s has been held for a quarter of its objective of %s (%s): %s", rec.Workload, rec.Objective, rec.Held.Reason, rec.Held.Detail),
 	})
 }
@@ -233,6 +259,9 @@ func recommend(i *incident) []string {
 	add := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
 	if i.Subject.Kind == autoheal.RefNode && i.Kind == autoheal.NodeOffline && i.Phase != autoheal.Cleared {
 		add("Find out why %s went silent: power, network, agent, hardware (autoheal nodes show %s)", i.Subject.ID, i.Subject.ID)
+	}
+	if i.Subject.Kind == autoheal.RefDomain && i.Phase != autoheal.Cleared {
+		add("Find out why %s went silent as a whole: its power, its switch (autoheal nodes)", i.Subject.ID)
 	}
 	for _, w := range i.Order {
 		rec := i.Recoveries[w]

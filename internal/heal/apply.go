@@ -15,6 +15,8 @@ const (
 	keepCommands = 1000
 	keepAlerts   = 2000
 	keepEvidence = 64
+	keepStarts   = 5
+	keepImages   = 1000
 )
 
 // apply folds one record into the state. It is the only writer of durable and a pure function of both: restoring is
@@ -61,9 +63,12 @@ func (d *durable) fold(r journal.Record) error {
 		d.Restarts[p.Workload] = &restarts{Count: p.Count, Attempt: p.Attempt, OOMSteps: p.OOMSteps, At: r.At}
 	case journal.RestartReset:
 		delete(d.Restarts, p.Workload)
+		if p.Attempt > 0 { // its end is forgiven, too
+			d.Restarts[p.Workload] = &restarts{Attempt: p.Attempt, At: r.At}
+		}
 		delete(d.Settled, p.Workload)
 	case journal.MarkSet:
-		d.Marks[p.Ref.String()] = &ownMark{Ref: p.Ref, Verb: p.Verb, Mark: p.Mark, Incident: r.Incident}
+		d.Marks[p.Ref.String()] = &ownMark{Ref: p.Ref, Verb: p.Verb, Mark: p.Mark, Incident: r.Incident, GPUs: p.GPUs, MemoryMB: p.MemoryMB}
 	case journal.MarkCleared:
 		delete(d.Marks, p.Ref.String())
 	case journal.Offender:
@@ -126,7 +131,7 @@ func (d *durable) foldStormEnded(p journal.StormEnded, at time.Time) {
 		d.Storm.Released = true
 		return
 	}
-	if !d.Storm.Released {
+	if !d.Storm.Released && p.By == stormContact {
 		d.StormOver = at
 	}
 	d.Storm = nil
@@ -135,11 +140,11 @@ func (d *durable) foldStormEnded(p journal.StormEnded, at time.Time) {
 func (d *durable) foldPerson(r journal.Record) {
 	switch p := r.Data.(type) {
 	case journal.PauseSet:
-		d.Pauses[p.Scope] = &pause{By: p.By, At: r.At, Until: p.Until}
+		d.Pauses[p.Scope] = &pause{By: p.By, At: r.At, Until: p.Until, Reason: p.Reason}
 	case journal.PauseCleared:
 		delete(d.Pauses, p.Scope)
 	case journal.VetoSet:
-		d.Vetoes[p.Target.String()] = &pause{By: p.By, At: r.At, Until: p.Until}
+		d.Vetoes[p.Target.String()] = &pause{By: p.By, At: r.At, Until: p.Until, Reason: p.Reason}
 	case journal.VetoCleared:
 		delete(d.Vetoes, p.Target.String())
 	case journal.Command:
@@ -170,16 +175,16 @@ func (d *durable) foldApproval(r journal.Record) error {
 	switch p := r.Data.(type) {
 	case journal.ApprovalAsked:
 		d.Counters.Approval = max(d.Counters.Approval, number(p.ID, "app-"))
-		a := &approval{ApprovalAsked: p, Incident: r.Incident, At: r.At, State: "asked"}
+		a := &approval{ApprovalAsked: p, Incident: r.Incident, At: r.At, State: approvalAsked}
 		d.Approvals[p.ID] = a
 		d.find.addApproval(a)
 		d.forgetApprovals(r.At)
 	case journal.ApprovalGiven:
-		return set(p.ID, "given", p.By)
+		return set(p.ID, approvalGiven, p.By)
 	case journal.ApprovalUsed:
-		return set(p.ID, "used", "")
+		return set(p.ID, approvalUsed, "")
 	case journal.ApprovalExpired:
-		return set(p.ID, "expired", "")
+		return set(p.ID, approvalExpired, "")
 	}
 	return nil
 }

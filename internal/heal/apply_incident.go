@@ -2,6 +2,7 @@ package heal
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -11,8 +12,13 @@ import (
 	"autoheal.dev/autoheal/internal/journal"
 )
 
-// stormReleased is who ended a storm hold when a person did: the silent nodes are then acted upon.
-const stormReleased = "released"
+// What ends a storm's hold: a person (the silent nodes are then acted upon), contact that is back, or the insight that a
+// domain is out.
+const (
+	stormReleased = "released"
+	stormContact  = "contact"
+	stormDomain   = "domain"
+)
 
 // legalPhase and legalStep are the transition tables; whatever is missing is illegal.
 var legalPhase = map[autoheal.Phase][]autoheal.Phase{
@@ -74,7 +80,7 @@ func (d *durable) openIncident(p journal.IncidentOpened, r journal.Record) error
 	}
 	d.Counters.Incident = max(d.Counters.Incident, number(string(r.Incident), "inc-"))
 	d.Incidents[r.Incident] = &incident{
-		ID: r.Incident, Kind: p.Kind, Phase: autoheal.Suspected, Subject: p.Subject, Domains: p.Domains, Since: p.Since, Opened: r.At,
+		ID: r.Incident, Kind: p.Kind, Phase: autoheal.Suspected, Subject: p.Subject, Domains: p.Domains, Members: p.Members, Since: p.Since, Opened: r.At,
 		Confidence: p.Confidence, Conclusive: p.Conclusive, Cause: p.Cause, Because: p.Because, Simulated: p.Simulated, Whole: p.Whole,
 		Steps: map[string]journal.StepDone{}, Recoveries: map[autoheal.WorkloadID]*recovery{},
 	}
@@ -98,15 +104,15 @@ func (d *durable) setPhase(i *incident, p journal.IncidentPhase, at time.Time) e
 	if i.Phase == autoheal.Recovered {
 		i.reopen()
 	}
-	i.Phase = p.To
+	i.Phase, i.Persistent = p.To, p.Persistent
 	if p.To == autoheal.Recovered && i.Kind == autoheal.NodeOffline && len(i.Order) > 0 {
-		d.CooldownFrom = append(d.CooldownFrom, at)
-		for at.Sub(d.CooldownFrom[0]) > time.Hour {
-			d.CooldownFrom = d.CooldownFrom[1:]
-		}
+		d.countRecovery(i, at)
 	}
 	if p.Silent {
 		d.Gone[autoheal.NodeID(i.Subject.ID)] = i.ID
+	}
+	for _, n := range p.Gone {
+		d.Gone[n] = i.ID
 	}
 	if p.To.Ended() {
 		i.Ended, i.Held = at, nil
@@ -121,6 +127,14 @@ func (d *durable) setPhase(i *incident, p journal.IncidentPhase, at time.Time) e
 		}
 	}
 	return nil
+}
+
+// countRecovery notes that the work of a node was recovered, or of each node of a domain (behaviour D5).
+func (d *durable) countRecovery(i *incident, at time.Time) {
+	for range i.nodes() {
+		d.CooldownFrom = append(d.CooldownFrom, at)
+	}
+	d.CooldownFrom = slices.DeleteFunc(d.CooldownFrom, func(t time.Time) bool { return at.Sub(t) > time.Hour })
 }
 
 // reopen makes room for the recoveries of a relapse.
@@ -163,6 +177,7 @@ func (d *durable) foldRecovery(i *incident, r journal.Record) error {
 		if rec := i.Recoveries[p.Workload]; rec != nil {
 			rec.RunningAt, rec.Node = p.At, p.Node
 		}
+		d.countStart(p)
 	case journal.Overlap:
 		if rec := i.Recoveries[p.Workload]; rec != nil {
 			rec.Overlap, rec.OldGone = &p.For, true
@@ -171,6 +186,26 @@ func (d *durable) foldRecovery(i *incident, r journal.Record) error {
 		return fmt.Errorf("type %s has no meaning here", r.Type)
 	}
 	return nil
+}
+
+// countStart keeps how long the last starts of an image took, for the newest images.
+func (d *durable) countStart(p journal.Running) {
+	if p.Like == "" {
+		return
+	}
+	if d.Starts == nil { // of a snapshot from before this was kept
+		d.Starts = map[string][]time.Duration{}
+	}
+	last := append(d.Starts[p.Like], p.Took)
+	d.Starts[p.Like] = last[max(0, len(last)-keepStarts):]
+	if len(d.Starts) > keepImages {
+		for _, k := range slices.Sorted(maps.Keys(d.Starts)) {
+			if k != p.Like {
+				delete(d.Starts, k)
+				break
+			}
+		}
+	}
 }
 
 func (d *durable) stepTo(i *incident, p journal.RecoveryStep, at time.Time) error {
@@ -200,6 +235,12 @@ func (d *durable) stepTo(i *incident, p journal.RecoveryStep, at time.Time) erro
 	}
 	if p.Node != "" {
 		rec.Node = p.Node
+	}
+	switch p.To {
+	case autoheal.StepStopping:
+		rec.Spots = p.Spots
+	case autoheal.StepWaiting:
+		rec.Spots, rec.Avoid = nil, p.Avoid
 	}
 	if p.To == autoheal.StepDone {
 		d.endRecovery(i, rec, p, at)

@@ -89,13 +89,7 @@ func firstDomain(n *autoheal.Node) autoheal.Domain {
 
 // inDomain counts the nodes of a domain.
 func (c *Core) inDomain(d autoheal.Domain) int {
-	n := 0
-	for _, x := range c.v.nodes {
-		if slices.Contains(x.Domains, d) {
-			n++
-		}
-	}
-	return n
+	return len(c.v.domain[d])
 }
 
 // spend takes from a proposal's budget.

@@ -1,9 +1,9 @@
 package heal
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 
@@ -87,6 +87,7 @@ func refuse(reply *autoheal.Reply, kind autoheal.ErrorKind, format string, args 
 // examine looks at every subject again, now.
 func (c *Core) examine(reply *autoheal.Reply) {
 	before := c.d.Counters.Incident
+	c.askedToLook = true
 	if c.v.synced {
 		c.synced()
 	}
@@ -95,29 +96,6 @@ func (c *Core) examine(reply *autoheal.Reply) {
 	}
 	slices.Sort(reply.Touched)
 	reply.Message = fmt.Sprintf("examined %d nodes and %d workloads: %d new incidents, %d open", len(c.v.nodes), len(c.v.cur), c.d.Counters.Incident-before, len(reply.Touched))
-}
-
-func (c *Core) approve(cmd autoheal.Command, reply *autoheal.Reply) {
-	n := 0
-	for _, id := range slices.Sorted(maps.Keys(c.d.Approvals)) {
-		a := c.d.Approvals[id]
-		if a.State != "asked" || cmd.Approval != id && (cmd.Incident == "" || cmd.Incident != a.Incident) {
-			continue
-		}
-		if !active(a.Expires, c.now) {
-			c.record(a.Incident, journal.ApprovalExpired{ID: id})
-			continue
-		}
-		c.record(a.Incident, journal.ApprovalGiven{ID: id, By: cmd.Actor})
-		c.wake("approval/" + id)
-		reply.Incident = a.Incident
-		n++
-	}
-	if n == 0 {
-		refuse(reply, autoheal.ErrNotFound, "nothing waits for this approval: %s%s", cmd.Approval, cmd.Incident)
-		return
-	}
-	reply.Message = fmt.Sprintf("%d approved", n)
 }
 
 func (c *Core) dismiss(cmd autoheal.Command, reply *autoheal.Reply) {
@@ -151,7 +129,11 @@ func (c *Core) releaseHold(cmd autoheal.Command, reply *autoheal.Reply) {
 }
 
 func (c *Core) fenceConfirm(cmd autoheal.Command, reply *autoheal.Reply) {
-	n := c.v.nodes[autoheal.NodeID(cmd.Target.ID)]
+	id := autoheal.NodeID(cmd.Target.ID)
+	n := c.v.nodes[id]
+	if n == nil && (c.onNode(id) != nil || len(c.v.onNode[id]) > 0) {
+		n = cmp.Or(c.v.forgot[id], &autoheal.Node{ID: id}) // it was forgotten, and what was on it waits for this word
+	}
 	switch {
 	case n == nil:
 		refuse(reply, autoheal.ErrNotFound, "Node not found: %s", cmd.Target.ID)
@@ -166,13 +148,13 @@ func (c *Core) fenceConfirm(cmd autoheal.Command, reply *autoheal.Reply) {
 }
 
 func (c *Core) pause(cmd autoheal.Command, reply *autoheal.Reply) {
-	c.record("", journal.PauseSet{Scope: cmd.Scope, By: cmd.Actor, Until: cmd.Until})
+	c.record("", journal.PauseSet{Scope: cmd.Scope, By: cmd.Actor, Until: cmd.Until, Reason: cmd.Reason})
 	c.all = true // it may end sooner than the one before
 	what := "the healer is paused: it watches and records, and does nothing by itself"
 	if cmd.Scope != "" {
 		what = "maintenance of " + cmd.Scope + " has begun"
 	}
-	reply.Message = what + untilText(cmd.Until)
+	reply.Message = what + untilText(cmd.Until) + reasonText(cmd.Reason)
 }
 
 func untilText(t time.Time) string {
@@ -180,6 +162,13 @@ func untilText(t time.Time) string {
 		return ""
 	}
 	return " until " + t.UTC().Format(time.RFC3339)
+}
+
+func reasonText(reason string) string {
+	if reason == "" {
+		return ""
+	}
+	return " (" + clip(oneLine(reason), 200) + ")"
 }
 
 func (c *Core) unpause(cmd autoheal.Command, reply *autoheal.Reply) {
@@ -203,9 +192,9 @@ func (c *Core) unpause(cmd autoheal.Command, reply *autoheal.Reply) {
 func (c *Core) veto(cmd autoheal.Command, reply *autoheal.Reply) {
 	r := autoheal.Ref{Kind: cmd.Target.Kind, ID: cmd.Target.ID}
 	if cmd.Verb == autoheal.CmdVeto {
-		c.record("", journal.VetoSet{Target: r, By: cmd.Actor, Until: cmd.Until})
+		c.record("", journal.VetoSet{Target: r, By: cmd.Actor, Until: cmd.Until, Reason: cmd.Reason})
 		c.all = true // it may end sooner than the one before
-		reply.Message = "nothing is done to " + r.String() + untilText(cmd.Until)
+		reply.Message = "nothing is done to " + r.String() + untilText(cmd.Until) + reasonText(cmd.Reason)
 		return
 	}
 	if c.d.Vetoes[r.String()] == nil {
@@ -280,10 +269,25 @@ func (c *Core) actuate(cmd autoheal.Command, reply *autoheal.Reply) bool {
 	}
 	c.recordCommand(cmd, &autoheal.Reply{Command: cmd.ID, Message: fmt.Sprintf("%s %s", verb, p.target)})
 	if verb == autoheal.Resume {
-		c.record("", journal.RestartReset{Workload: autoheal.WorkloadID(p.target.ID), Reason: "resumed by " + cmd.Actor})
+		for _, id := range c.withGang(autoheal.WorkloadID(p.target.ID)) {
+			c.record("", journal.RestartReset{Workload: id, Reason: "resumed by " + cmd.Actor, Attempt: c.v.cur[id].Attempt})
+		}
 	}
 	c.intend(p, nil)
 	return false
+}
+
+// withGang returns a workload with the other ranks of its gang: they are paused and resumed as one.
+func (c *Core) withGang(id autoheal.WorkloadID) []autoheal.WorkloadID {
+	w := c.v.cur[id]
+	if w == nil || w.Gang == "" {
+		return []autoheal.WorkloadID{id}
+	}
+	var out []autoheal.WorkloadID
+	for _, m := range c.v.Gang(w.Gang) {
+		out = append(out, m.ID)
+	}
+	return out
 }
 
 // resolve finds the target and gives it its present generation.

@@ -101,6 +101,7 @@ type Core struct {
 
 	now         time.Time
 	startedAt   time.Time
+	crowdAt     time.Time // since when so many nodes are silent that it needs an explanation (behaviour D1)
 	voidBase    time.Time // silences that began or grew before this do not count (behaviour D0)
 	stalls      int
 	pace        bucket
@@ -109,6 +110,8 @@ type Core struct {
 	stepNo      uint64
 	nextCommand int                          // last command ID handed out in this life
 	accounts    map[autoheal.IncidentID]bool // ended incidents whose account has to be written (again)
+	reserved    map[autoheal.WorkloadID]bool // who has a place reserved in the index (see roomFirst)
+	askedToLook bool                         // a person asked, in this Step, to look at everything again: so does what expired
 	planning    bool                         // gates are asked for a plan: they take nothing
 	out         *Ready
 }
@@ -122,14 +125,16 @@ type key struct {
 
 // Standing duties.
 const (
-	dutyOld   = "old"   // older copies of a workload that run beside a newer one
-	dutyReset = "reset" // a restart counter that may be forgiven
-	dutyMark  = "mark"  // a node that we cordoned: return to service
-	dutyStorm = "storm"
-	dutyPage  = "page" // the objective of a recovery passes
-	dutyWarn  = "warn" // a recovery has been held for a quarter of its objective
-	dutyPace  = "pace" // moves off silent nodes wait for their turn
-	dutyOpen  = "open" // an incident is to be marked with all that belongs to it
+	dutyOld      = "old"   // older copies of a workload that run beside a newer one
+	dutyReset    = "reset" // a restart counter that may be forgiven
+	dutyMark     = "mark"  // a node that we cordoned: return to service
+	dutyStorm    = "storm"
+	dutyPage     = "page"     // the objective of a recovery passes
+	dutyWarn     = "warn"     // a recovery has been held for a quarter of its objective
+	dutyPace     = "pace"     // moves off silent nodes wait for their turn
+	dutyOpen     = "open"     // an incident is to be marked with all that belongs to it
+	dutyApproval = "approval" // an approval expires
+	dutyCrowd    = "crowd"    // many nodes fell silent: find out what it means
 )
 
 // NewCore makes the core of a life that begins with an empty journal; Restore follows for any other.
@@ -137,6 +142,7 @@ func NewCore(life Life, pol *policy.Policy) *Core {
 	return &Core{
 		life: life, pol: pol, d: newDurable(), v: newView(pol), ix: newIndex(), detectors: detect.All(), waiting: map[string]*queue{}, dirty: map[key]bool{},
 		turns: turns{in: map[key]bool{}, granted: map[key]bool{}}, accounts: map[autoheal.IncidentID]bool{},
+		reserved: map[autoheal.WorkloadID]bool{},
 	}
 }
 
@@ -171,7 +177,7 @@ func (c *Core) begin(in Input) {
 	if now.After(c.now) {
 		c.now = now
 	}
-	c.out = &Ready{}
+	c.out, c.askedToLook = &Ready{}, false
 	c.stepNo = c.d.Step + 1
 	if !c.started {
 		c.start()
@@ -241,6 +247,7 @@ func (c *Core) observe(e autoheal.Event) {
 		c.touch(change)
 		if wasSynced {
 			c.detect(change)
+			c.wantedAgain(change)
 		}
 	}
 }
@@ -282,6 +289,7 @@ func (c *Core) synced() {
 	for _, id := range failed {
 		c.detect(detect.Change{Workload: c.v.cur[id]})
 	}
+	c.reserveAgain()
 	c.all = true
 }
 
@@ -385,6 +393,10 @@ func (c *Core) step(k key) {
 		c.stepMark(string(k.w))
 	case k.what == dutyStorm:
 		c.stepStorm()
+	case k.what == dutyApproval:
+		c.stepApproval(string(k.w))
+	case k.what == dutyCrowd:
+		c.stepCrowd()
 	case k.what == dutyOld:
 		c.stepOld(k.w)
 	case k.what == dutyPace:

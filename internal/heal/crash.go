@@ -3,6 +3,7 @@ package heal
 import (
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"autoheal.dev/autoheal"
@@ -24,6 +25,10 @@ func (c *Core) crashed(i *incident, rec *recovery, w *autoheal.Workload, try int
 	count, steps := c.count(rec, w, own)
 	next := journal.RecoveryStep{Try: try, Rung: string(policy.StepRestart), Reason: detect.DescribeExit(w), Ran: ran(w), Attempts: c.lastAttempts(rec)}
 	next.NotBefore = c.now
+	if w.Exit.OOM == autoheal.OOMHostGlobal && w.Node != "" {
+		next.Avoid = []autoheal.NodeID{w.Node}
+	}
+	relapsed := c.relapse(i, rec, w, &next)
 	switch {
 	case !own:
 		if try > c.pol.Rung.Attempts {
@@ -35,7 +40,10 @@ func (c *Core) crashed(i *incident, rec *recovery, w *autoheal.Workload, try int
 		}
 	case count > c.pol.MaxRestarts(w):
 		next.Rung = string(policy.StepPause)
-		next.Reason = fmt.Sprintf("%d crashes, %d restarts are allowed: %s", count, c.pol.MaxRestarts(w), next.Reason)
+		next.Reason = fmt.Sprintf("%s, and at most %s: %s", times(count, "crash", "crashes"), times(c.pol.MaxRestarts(w), "restart is allowed", "restarts are allowed"), next.Reason)
+	case relapsed >= max(1, c.pol.MaxRestarts(w)):
+		next.Rung = string(policy.StepPause)
+		next.Reason = fmt.Sprintf("it was restarted %d times and came back each time within %s of its recovery: %s", relapsed, policy.FormatDuration(c.pol.Verify.Relapse), next.Reason)
 	case w.Exit.OOM == autoheal.OOMHostCgroup:
 		c.grow(rec, w, steps, &next)
 	default:
@@ -45,6 +53,43 @@ func (c *Core) crashed(i *incident, rec *recovery, w *autoheal.Workload, try int
 		}
 	}
 	c.move(i, rec, autoheal.StepWaiting, next)
+}
+
+// relapse takes the rung after the one that did not last (behaviour F1): what came back in place is tried elsewhere, if
+// there is room. It returns how often the incident has come back.
+func (c *Core) relapse(i *incident, rec *recovery, w *autoheal.Workload, next *journal.RecoveryStep) int {
+	if i.Reopened == 0 || len(i.nodes()) > 0 || w.Node == "" {
+		return 0
+	}
+	there := append(slices.Clone(next.Avoid), w.Node)
+	if _, no := c.fitAll(c.needs(rec, there)); no == nil {
+		next.Avoid, next.Rung = there, string(policy.StepMigrate)
+	}
+	return i.Reopened
+}
+
+// startedLike names what takes as long to start as w: its image, or for a process of the node its name.
+func startedLike(w *autoheal.Workload) string {
+	if w.Image == "host" || w.Image == "" {
+		return "host " + w.Name
+	}
+	return w.Image
+}
+
+// usualStart is the median of the last starts of the like of w; false while too few are known.
+func (c *Core) usualStart(w *autoheal.Workload) (time.Duration, bool) {
+	last := slices.Sorted(slices.Values(c.d.Starts[startedLike(w)]))
+	if len(last) < keepStarts {
+		return 0, false
+	}
+	return last[len(last)/2], true
+}
+
+func times(n int, one, more string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, more)
 }
 
 // ran is how long an attempt ran.
@@ -115,21 +160,35 @@ func (c *Core) grow(rec *recovery, w *autoheal.Workload, steps int, next *journa
 	}
 }
 
-// pauseWorkload stops the restarting: nothing is killed, a person decides.
+// pauseWorkload stops the restarting, of a gang that of every rank: nothing is killed, a person decides.
 func (c *Core) pauseWorkload(i *incident, rec *recovery) {
-	w := c.v.cur[rec.Workload]
-	if w == nil {
-		return
+	asked, paused := 0, 0
+	for _, id := range rec.Members {
+		w := c.v.cur[id]
+		if w == nil {
+			return
+		}
+		if w.Paused != nil && asked > 0 { // a driver may pause a gang as a whole
+			paused++
+			continue
+		}
+		asked++
+		state, a := c.act(&proposal{
+			i: i, rec: rec, k: key{inc: i.ID, w: rec.Workload}, verb: autoheal.Pause, target: w.Ref(), step: policy.StepPause,
+			node: c.v.nodes[w.Node], reason: rec.Reason,
+		})
+		switch state {
+		case actDone:
+			paused++
+		case actFailed:
+			c.giveUp(i, rec, "not even paused ("+a.Detail+"): "+rec.Reason)
+			return
+		case actHeld:
+			return
+		}
 	}
-	state, a := c.act(&proposal{
-		i: i, rec: rec, k: key{inc: i.ID, w: rec.Workload}, verb: autoheal.Pause, target: w.Ref(), step: policy.StepPause,
-		node: c.v.nodes[w.Node], reason: rec.Reason,
-	})
-	switch state {
-	case actDone:
+	if paused == len(rec.Members) {
 		c.giveUp(i, rec, "paused: "+rec.Reason)
-	case actFailed:
-		c.giveUp(i, rec, "not even paused ("+a.Detail+"): "+rec.Reason)
 	}
 }
 
@@ -147,7 +206,7 @@ func (c *Core) forgive(w *autoheal.Workload) {
 
 func (c *Core) stepReset(id autoheal.WorkloadID) {
 	w, r := c.v.cur[id], c.d.Restarts[id]
-	if w == nil || r == nil || w.State != autoheal.Running {
+	if w == nil || r == nil || w.State != autoheal.Running || r.Count == 0 && r.OOMSteps == 0 {
 		return
 	}
 	if at := w.StartedAt.Add(c.pol.Workload.RestartReset); c.now.Before(at) {

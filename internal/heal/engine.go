@@ -155,7 +155,7 @@ func (e *Engine) observe(ctx context.Context, timer clock.Timer) (Input, error) 
 	case q := <-e.queries:
 		q(e.core)
 	case p := <-e.policies:
-		p.Policy = timesOfLife(p.Policy, e.opt.Policy)
+		p.Policy = TimesOfLife(p.Policy, e.opt.Policy)
 		in.Policy = &p
 		e.opt.Policy, e.opt.Life.ConfigHash = p.Policy, p.Hash // of the next core, when the journal fails
 	case err := <-e.failed:
@@ -170,9 +170,9 @@ func (e *Engine) observe(ctx context.Context, timer clock.Timer) (Input, error) 
 	return in, nil
 }
 
-// timesOfLife returns next with the probe and fence times of the policy that this life began with. The driver was started
+// TimesOfLife returns next with the probe and fence times of the policy that this life began with. The driver was started
 // with them: the nodes hold leases of that length, and a shorter wait would start a second copy beside a living one.
-func timesOfLife(next, was *policy.Policy) *policy.Policy {
+func TimesOfLife(next, was *policy.Policy) *policy.Policy {
 	p := *next
 	p.Node.ProbeInterval, p.Node.ProbeTimeout = was.Node.ProbeInterval, was.Node.ProbeTimeout
 	p.Fence.SelfStop, p.Fence.Margin, p.Fence.Wait = was.Fence.SelfStop, was.Fence.Margin, was.Fence.Wait

@@ -1,6 +1,7 @@
 package heal
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -55,9 +56,9 @@ func (c *Core) copyGone(i *incident, rec *recovery, id autoheal.WorkloadID, atte
 		return "", false
 	}
 	if !rec.AtMostOnce {
-		return autoheal.ProofNone, n != nil && n.Link == autoheal.LinkSilent
+		return autoheal.ProofNone, n == nil || n.Link == autoheal.LinkSilent
 	}
-	return c.fenceProof(i, rec, n)
+	return c.fenceProof(i, rec, w.Node)
 }
 
 // stopCopy ends one attempt that runs on a node which answers.
@@ -78,12 +79,16 @@ func stopGrace(class autoheal.Class) time.Duration {
 
 // fenceProof asks what proves that a copy on a silent node is gone: a person's word, or the deadline after which its
 // shim has stopped it. Both clocks run from the last contact (behaviour A4, C3).
-func (c *Core) fenceProof(i *incident, rec *recovery, n *autoheal.Node) (autoheal.Proof, bool) {
+func (c *Core) fenceProof(i *incident, rec *recovery, id autoheal.NodeID) (autoheal.Proof, bool) {
+	n := c.v.nodes[id]
 	if n == nil {
-		return autoheal.ProofNone, false
+		n = c.v.forgot[id]
+	}
+	if n == nil { // forgotten before this life of the healer: nothing is known of it but what a person says
+		n = &autoheal.Node{ID: id, Link: autoheal.LinkSilent}
 	}
 	p := &proposal{i: i, rec: rec, k: key{inc: i.ID, w: rec.Workload}, verb: autoheal.Start, target: autoheal.WorkloadRef(rec.Workload)}
-	if word := c.d.FenceWords[n.ID]; word != nil && !word.Used && (word.Boot == "" || word.Boot == n.BootID) {
+	if word := c.d.FenceWords[n.ID]; word != nil && word.holds(n) {
 		return autoheal.ProofOperator, true
 	}
 	wait, trusted := c.pol.FenceWait()
@@ -108,13 +113,18 @@ func (c *Core) fenceProof(i *incident, rec *recovery, n *autoheal.Node) (autohea
 	return autoheal.ProofSelfStop, true
 }
 
+// holds reports whether a person's word that a node is off is about the life of the node that was last seen.
+func (w *fenceWord) holds(n *autoheal.Node) bool {
+	return !w.Used && (w.Boot == "" || w.Boot == n.BootID)
+}
+
 // safeAt is the moment from which at most one copy can run.
 func (c *Core) safeAt(rec *recovery, proof autoheal.Proof) time.Time {
 	var at time.Time
 	switch proof {
 	case autoheal.ProofExitObserved:
 	case autoheal.ProofSelfStop:
-		if n := c.v.nodes[rec.From]; n != nil {
+		if n := cmp.Or(c.v.nodes[rec.From], c.v.forgot[rec.From]); n != nil {
 			return n.LastSeen.Add(c.pol.Fence.Wait)
 		}
 		return c.now

@@ -9,6 +9,7 @@ import (
 	"autoheal.dev/autoheal"
 	"autoheal.dev/autoheal/internal/detect"
 	"autoheal.dev/autoheal/internal/journal"
+	"autoheal.dev/autoheal/internal/policy"
 )
 
 // find takes in a detector's claim: it opens an incident, adds to the one that is open, or lets an open recovery see it.
@@ -30,7 +31,7 @@ func (c *Core) findNode(f autoheal.Finding, open *incident) {
 	}
 	if open != nil {
 		c.evidence(open, f)
-		c.affected(open) // it may have answered in between, and have been left alone
+		c.affected(open, autoheal.NodeID(f.Subject.ID)) // it may have answered in between, and have been left alone
 		c.touchSubject(f.Subject)
 		return
 	}
@@ -76,8 +77,8 @@ func (c *Core) strand(w *autoheal.Workload) {
 	if _, known := c.ix.recOf[w.ID]; known || n == nil || n.Link != autoheal.LinkSilent {
 		return
 	}
-	if i := c.d.Incidents[c.ix.open[n.Ref().String()]]; i != nil {
-		c.affected(i)
+	if i := c.onNode(n.ID); i != nil {
+		c.affected(i, n.ID)
 		return
 	}
 	c.detect(detect.Change{Node: n})
@@ -94,7 +95,7 @@ func (c *Core) findWorkload(f autoheal.Finding, open *incident) {
 		c.seenByRecovery(c.d.Incidents[at.inc], f, at.lead)
 		return
 	}
-	node := c.d.Incidents[c.ix.open[autoheal.NodeRef(failedNode(c, f)).String()]]
+	node := c.onNode(failedNode(c, f))
 	last := c.d.Incidents[c.ix.last[f.Subject.String()]]
 	switch {
 	case open != nil:
@@ -111,7 +112,14 @@ func (c *Core) findWorkload(f autoheal.Finding, open *incident) {
 	if len(f.Evidence) > 0 && open.Opened != c.now {
 		c.evidence(open, f)
 	}
-	c.openRecovery(open, lead, f.Since, 0, string(firstRung(open.Kind)))
+	l := lost{at: f.Since, rung: string(firstRung(open.Kind))}
+	if open.Reopened > 0 && len(open.nodes()) == 0 {
+		l.rung = string(policy.StepMigrate) // see relapse
+	}
+	if on := failedNode(c, f); slices.Contains(open.nodes(), on) {
+		l.node = on
+	}
+	c.openRecovery(open, lead, l)
 	c.seenByRecovery(open, autoheal.Finding{Affected: f.Affected}, lead.ID)
 }
 
@@ -186,16 +194,16 @@ func (c *Core) openIncident(f autoheal.Finding) *incident {
 	i := c.d.Incidents[id]
 	c.evidence(i, f)
 	if f.Subject.Kind == autoheal.RefNode {
-		c.affected(i)
+		c.affected(i, autoheal.NodeID(f.Subject.ID))
 	}
 	c.dirty[key{inc: id}] = true
 	return i
 }
 
-// affected opens a recovery for every wanted workload that holds a place on the incident's node.
-func (c *Core) affected(i *incident) {
-	n := c.v.nodes[autoheal.NodeID(i.Subject.ID)]
-	if n == nil {
+// affected opens a recovery for every wanted workload that holds a place on a node of the incident.
+func (c *Core) affected(i *incident, id autoheal.NodeID) {
+	n := c.v.nodes[id]
+	if n == nil || n.Link != autoheal.LinkSilent {
 		return
 	}
 	for _, w := range c.v.WorkloadsOn(n.ID) {
@@ -204,10 +212,20 @@ func (c *Core) affected(i *incident) {
 			continue
 		}
 		if rec := i.Recoveries[lead.ID]; rec != nil && rec.Step != autoheal.StepDone {
-			continue
+			if !rec.made(w) {
+				continue
+			}
+			// It went to another node of the same domain, or back to the suspect, and is lost with that.
+			c.done(i, rec, autoheal.EndCancelled, "its new copy was lost with "+string(n.ID))
 		}
-		c.openRecovery(i, lead, n.LastSeen, c.pol.Grace(w), string(firstRung(i.Kind)))
+		c.openRecovery(i, lead, lost{n.LastSeen, c.pol.Grace(w), string(firstRung(i.Kind)), n.ID})
 	}
+}
+
+// made reports whether w is a copy that a recovery has asked for, and not one that it replaces.
+func (rec *recovery) made(w *autoheal.Workload) bool {
+	n := slices.Index(rec.Members, w.ID)
+	return (rec.Step == autoheal.StepStarting || rec.Step == autoheal.StepVerifying) && n >= 0 && n < len(rec.NewAttempts) && w.Attempt >= rec.NewAttempts[n]
 }
 
 func firstRung(k autoheal.FailureKind) string {
@@ -217,9 +235,18 @@ func firstRung(k autoheal.FailureKind) string {
 	return "restart"
 }
 
+// lost says when a workload was lost, how long to wait, with which rung to begin, and, when that is the cause, with which
+// node.
+type lost struct {
+	at    time.Time
+	grace time.Duration
+	rung  string
+	node  autoheal.NodeID
+}
+
 // openRecovery begins the recovery of a workload, or of its whole gang. One that another incident has open ends there
 // when this cause comes first (behaviour A5).
-func (c *Core) openRecovery(i *incident, lead *autoheal.Workload, failedAt time.Time, grace time.Duration, rung string) {
+func (c *Core) openRecovery(i *incident, lead *autoheal.Workload, l lost) {
 	if at, ok := c.ix.recOf[lead.ID]; ok {
 		other := c.d.Incidents[at.inc]
 		if at.inc == i.ID || !c.takesOver(i, other, other.Recoveries[at.lead]) {
@@ -232,12 +259,12 @@ func (c *Core) openRecovery(i *incident, lead *autoheal.Workload, failedAt time.
 		c.dirty[key{inc: other.ID}] = true
 	}
 	p := journal.RecoveryOpened{
-		Workload: lead.ID, Gang: lead.Gang, From: lead.Node, Class: lead.Class, Objective: c.pol.Objective(lead), Grace: grace,
-		FailedAt: failedAt, AtMostOnce: lead.AtMostOnce, Rung: rung,
+		Workload: lead.ID, Gang: lead.Gang, From: lead.Node, Class: lead.Class, Objective: c.pol.Objective(lead), Grace: l.grace,
+		FailedAt: l.at, AtMostOnce: lead.AtMostOnce, Rung: l.rung,
 	}
-	p.Deadline = failedAt.Add(p.Objective)
-	if i.Subject.Kind == autoheal.RefNode {
-		p.From = autoheal.NodeID(i.Subject.ID)
+	p.Deadline = l.at.Add(p.Objective)
+	if l.node != "" {
+		p.From = l.node
 	}
 	members := []*autoheal.Workload{lead}
 	if lead.Gang != "" {

@@ -111,7 +111,7 @@ func gateKillSwitch(c *Core, p *proposal) verdict {
 	if ps == nil || !active(ps.Until, c.now) || p.byPerson() && p.role != "agent" {
 		return pass
 	}
-	return verdict{Reason: autoheal.ReasonPaused, Detail: "the healer was paused by " + ps.By, Until: ps.Until, On: "person"}
+	return verdict{Reason: autoheal.ReasonPaused, Detail: "the healer was paused by " + ps.who(), Until: ps.Until, On: "person"}
 }
 
 func active(until, now time.Time) bool { return until.IsZero() || now.Before(until) }
@@ -125,10 +125,16 @@ func gateVeto(c *Core, p *proposal) verdict {
 	}
 	if p.node != nil {
 		refs = append(refs, autoheal.NodeRef(p.node.ID))
+		for _, d := range p.node.Domains {
+			refs = append(refs, autoheal.Ref{Kind: autoheal.RefDomain, ID: string(d)})
+		}
+	}
+	if w := c.v.cur[autoheal.WorkloadID(p.target.ID)]; p.target.Kind == autoheal.RefWorkload && w != nil && w.Gang != "" {
+		refs = append(refs, autoheal.GangRef(w.Gang))
 	}
 	for _, r := range refs {
 		if v := c.d.Vetoes[r.String()]; v != nil && active(v.Until, c.now) {
-			return verdict{Reason: autoheal.ReasonVetoed, Detail: fmt.Sprintf("%s is under the veto of %s", r, v.By), Until: v.Until, On: "person"}
+			return verdict{Reason: autoheal.ReasonVetoed, Detail: fmt.Sprintf("%s is under the veto of %s", r, v.who()), Until: v.Until, On: "person"}
 		}
 		for _, v := range c.pol.Veto {
 			if v.Same(r) {
@@ -149,7 +155,7 @@ func gateMaintenance(c *Core, p *proposal) verdict {
 	for _, scope := range slices.Sorted(maps.Keys(c.d.Pauses)) {
 		ps := c.d.Pauses[scope]
 		if scope != "" && active(ps.Until, c.now) && inScope(scope, p.node) {
-			return verdict{Reason: autoheal.ReasonMaintenance, Detail: fmt.Sprintf("maintenance of %s, by %s", scope, ps.By), Until: ps.Until, On: "person"}
+			return verdict{Reason: autoheal.ReasonMaintenance, Detail: fmt.Sprintf("maintenance of %s, by %s", scope, ps.who()), Until: ps.Until, On: "person"}
 		}
 	}
 	return pass
@@ -189,20 +195,23 @@ func gateStale(c *Core, p *proposal) verdict {
 
 // gateObserver holds what rests on silence while the healer has reason to doubt itself (behaviour D1, D2, D3).
 func gateObserver(c *Core, p *proposal) verdict {
-	if !p.silence || p.byPerson() {
+	if !p.silence || p.byPerson() || p.confirmedOff(c) {
 		return pass
 	}
 	if until := c.startedAt.Add(4 * c.pol.Node.ProbeInterval); c.now.Before(until) && !begunBefore(p, c.startedAt) {
 		return verdict{Reason: autoheal.ReasonSettling, Detail: "the healer started a moment ago and lets nodes answer first", Until: until}
 	}
 	s := c.d.Storm
+	if !c.crowdAt.IsZero() {
+		return verdict{Reason: autoheal.ReasonSettling, Detail: "many nodes went silent at once, and it is not known yet what that means", Until: c.crowdUntil()}
+	}
 	if s == nil || s.Released {
 		return pass
 	}
 	detail := fmt.Sprintf("%d of %d nodes went silent at once: the healer suspects itself (%s); confirm with autoheal release %s", s.Silent, s.Of, s.Incident, s.Incident)
 	v := verdict{Reason: autoheal.ReasonObserverSuspect, Detail: detail, On: "storm"}
 	since := s.Since.Add(stormAutoRelease)
-	if c.pol.Storm.AutoRelease != "critical-stateless" || p.rec == nil || p.rec.AtMostOnce || p.rec.Class != autoheal.Critical {
+	if c.pol.Storm.AutoRelease != policy.ReleaseCriticalStateless || p.rec == nil || p.rec.AtMostOnce || p.rec.Class != autoheal.Critical {
 		return v
 	}
 	if c.now.Before(since) {
@@ -217,6 +226,21 @@ func gateObserver(c *Core, p *proposal) verdict {
 		return v
 	}
 	return pass
+}
+
+// confirmedOff reports whether a second vantage, a person's word, says that the node is dead: then it is not the observer.
+func (p *proposal) confirmedOff(c *Core) bool {
+	if p.i == nil {
+		return false
+	}
+	nodes := p.i.nodes()
+	if p.rec != nil {
+		nodes = []autoheal.NodeID{p.i.nodeOf(p.rec)}
+	}
+	return len(nodes) > 0 && !slices.ContainsFunc(nodes, func(id autoheal.NodeID) bool {
+		n, word := c.v.nodes[id], c.d.FenceWords[id]
+		return n == nil || word == nil || !word.holds(n)
+	})
 }
 
 // stormAutoRelease is how long a storm holds critical stateless workloads before they are moved slowly (behaviour D2).
@@ -282,7 +306,7 @@ func gateCapacity(c *Core, p *proposal) verdict {
 	if len(p.need) == 0 {
 		return pass
 	}
-	if _, no := c.v.index.FitAll(p.need); no != nil {
+	if _, no := c.fitAll(p.need); no != nil {
 		return verdict{Reason: no.Reason, Detail: no.Detail, On: "capacity"}
 	}
 	return pass
@@ -299,7 +323,7 @@ func gateFence(c *Core, p *proposal) verdict {
 // gateCooldown spares stragglers after three nodes were recovered within five minutes (behaviour D5), and after a storm that
 // ended because contact was back (D2).
 func gateCooldown(c *Core, p *proposal) verdict {
-	if !p.silence || p.byPerson() {
+	if !p.silence || p.byPerson() || p.confirmedOff(c) {
 		return pass
 	}
 	v, begun := pass, begunAt(p)
@@ -343,20 +367,4 @@ func gateApproval(c *Core, p *proposal) verdict {
 	default:
 		return verdict{Reason: autoheal.ReasonAutonomyObserve, Detail: fmt.Sprintf("only observed: would %s %s", p.verb, p.target), On: "config"}
 	}
-}
-
-func (c *Core) approvalFor(p *proposal) verdict {
-	for _, a := range c.d.find.approvals[approvalKey{p.verb, p.target}] {
-		id := a.ID
-		if !active(a.Expires, c.now) {
-			continue
-		}
-		if a.State == "given" {
-			return pass
-		}
-		if a.State == "asked" {
-			return verdict{Reason: autoheal.ReasonApprovalNeeded, Detail: fmt.Sprintf("%s %s needs approval: autoheal approve %s", p.verb, p.target, id), Until: a.Expires, On: "approval/" + id}
-		}
-	}
-	return verdict{Reason: autoheal.ReasonApprovalNeeded, Detail: fmt.Sprintf("%s %s needs approval", p.verb, p.target), On: "approval"}
 }

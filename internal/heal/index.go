@@ -35,11 +35,7 @@ func (x *index) rebuild(d *durable) {
 	newest := map[autoheal.WorkloadID]time.Time{}
 	for _, id := range d.incidentIDs() {
 		i := d.Incidents[id]
-		x.last[i.Subject.String()] = id
-		if !i.Phase.Ended() {
-			x.open[i.Subject.String()] = id
-			x.openIDs[id] = true
-		}
+		x.setIncident(i)
 		for _, w := range i.Order {
 			x.setRecovery(i, i.Recoveries[w])
 			if rec := i.Recoveries[w]; !rec.Opened.Before(newest[w]) {
@@ -59,17 +55,18 @@ func (x *index) follow(d *durable, r journal.Record) {
 	if i == nil {
 		return
 	}
-	subject := i.Subject.String()
 	switch p := r.Data.(type) {
 	case journal.IncidentOpened:
-		x.open[subject], x.last[subject], x.openIDs[i.ID] = i.ID, i.ID, true
+		x.setIncident(i)
 	case journal.IncidentPhase:
 		if !p.To.Ended() {
-			x.open[subject], x.openIDs[i.ID] = i.ID, true
-		} else {
-			delete(x.openIDs, i.ID)
-			if x.open[subject] == i.ID {
-				delete(x.open, subject)
+			x.setIncident(i)
+			break
+		}
+		delete(x.openIDs, i.ID)
+		for _, s := range i.subjects() {
+			if x.open[s] == i.ID {
+				delete(x.open, s)
 			}
 		}
 	case journal.RecoveryOpened:
@@ -79,6 +76,17 @@ func (x *index) follow(d *durable, r journal.Record) {
 		x.setRecovery(i, i.Recoveries[p.Workload])
 	case journal.Intent:
 		x.setStart(d.action(p.Action.ID, i.ID))
+	}
+}
+
+// setIncident notes an incident under its subject; that of a domain under each of its nodes too.
+func (x *index) setIncident(i *incident) {
+	for _, s := range i.subjects() {
+		x.last[s] = i.ID
+		if !i.Phase.Ended() {
+			x.open[s] = i.ID
+			x.openIDs[i.ID] = true
+		}
 	}
 }
 

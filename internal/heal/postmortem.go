@@ -57,7 +57,7 @@ func postMortem(i *incident) string {
 	pf("\n## Timeline\n\n")
 	for _, m := range i.Timeline {
 		if m.Type != string(journal.TypePostMortem) {
-			pf("- %s %s\n", m.At.UTC().Format("15:04:05.000"), oneLine(m.Text))
+			pf("- %s %s\n", m.At.UTC().Format("15:04:05.000"), oneLine(momentText(i, m)))
 		}
 	}
 	pf("\n## Next\n\n")
@@ -73,6 +73,20 @@ func postMortem(i *incident) string {
 		pf("- %s\n", r)
 	}
 	return b.String()
+}
+
+// withoutCause takes an incident's cause off the end of a sentence, where it has been said already.
+func (i *incident) withoutCause(s string) string {
+	return strings.TrimSuffix(s, ": "+i.Cause)
+}
+
+// momentText is a line of the timeline. The cause stands at the top, and of a message only that it went out is news.
+func momentText(i *incident, m autoheal.Moment) string {
+	if m.Type == string(journal.TypeAlertQueued) {
+		head, _, _ := strings.Cut(m.Text, "): ")
+		return head + ")"
+	}
+	return i.withoutCause(m.Text)
 }
 
 func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05.000") }
@@ -91,6 +105,8 @@ func confidenceWord(i *incident) string {
 
 func nature(i *incident) string {
 	switch {
+	case i.Persistent:
+		return "Persistent: it went away by itself, as too often before."
 	case i.Phase == autoheal.Cleared:
 		return "Transient: the evidence was withdrawn before the grace was over."
 	case i.Reopened > 0:
@@ -118,7 +134,7 @@ func recoveryTable(b *strings.Builder, i *incident) {
 			within = " (objective missed)"
 		}
 		fmt.Fprintf(b, "| %s | %s | %s | %s%s | %s | %s | %s | %s | %s | %s |\n", rec.Workload, rec.Class, rec.Objective, end, within, rec.Proof,
-			seconds(v.TimeToSafeSeconds), seconds(v.TimeToRunningSeconds), dash(rec.From), dash(rec.Node), strings.ReplaceAll(oneLine(rec.Reason), "|", `\|`))
+			seconds(v.TimeToSafeSeconds), seconds(v.TimeToRunningSeconds), dash(rec.From), dash(rec.Node), strings.ReplaceAll(oneLine(i.withoutCause(rec.Reason)), "|", `\|`))
 	}
 	for _, rec := range all {
 		if rec.Overlap != nil {

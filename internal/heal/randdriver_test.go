@@ -163,6 +163,8 @@ func (w *rWorld) doStart(a autoheal.Action) (autoheal.ErrorKind, string, autohea
 		o := x.said[num]
 		switch {
 		case o.State.Ended():
+		case o.Node != "" && p.Proof == autoheal.ProofExitObserved && !p.Hedge:
+			return autoheal.ErrConflict, fmt.Sprintf("the exit of attempt %d was not observed", num), ""
 		case o.Node == "" || p.Proof != "" && p.Proof != autoheal.ProofNone && !p.Hedge:
 			w.supersede(x, num)
 		case !p.Hedge:

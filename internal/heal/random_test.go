@@ -357,7 +357,7 @@ func (w *rWorld) noRoom(i *incident, rec *recovery) bool {
 			return true
 		}
 	}
-	_, no := w.core.v.index.FitAll(w.core.needs(rec, w.core.avoid(i, rec)))
+	_, no := w.core.fitAll(w.core.needs(rec, w.core.avoid(i, rec)))
 	return no != nil
 }
 
@@ -390,12 +390,12 @@ func (w *rWorld) checkRuns(x *rWork) {
 
 // givenUp reports whether the last recovery of a workload ended for a person to go on.
 func (w *rWorld) givenUp(id autoheal.WorkloadID) bool {
-	up := false
+	up, newest := false, time.Time{} // an older incident may have recovered it later
 	for _, inc := range w.core.d.incidentIDs() {
 		i := w.core.d.Incidents[inc]
 		for _, rec := range append(slices.Clone(i.Past), recoveriesOf(i)...) {
-			if slices.Contains(rec.Members, id) {
-				up = rec.End == autoheal.EndEscalated
+			if slices.Contains(rec.Members, id) && !rec.Opened.Before(newest) {
+				up, newest = rec.End == autoheal.EndEscalated, rec.Opened
 			}
 		}
 	}

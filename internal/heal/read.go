@@ -75,7 +75,7 @@ func since(from, to time.Time) *autoheal.Seconds {
 func (i *incident) view() autoheal.Incident {
 	v := autoheal.Incident{
 		ID: i.ID, Kind: i.Kind, Phase: i.Phase, Subject: i.Subject, Domains: slices.Clone(i.Domains), Class: i.class(), Since: i.Since,
-		OpenedAt: i.Opened, EndedAt: timePtr(i.Ended), Transient: i.Phase == autoheal.Cleared, Confidence: i.Confidence, Cause: i.Cause,
+		OpenedAt: i.Opened, EndedAt: timePtr(i.Ended), Transient: i.Phase == autoheal.Cleared && !i.Persistent, Confidence: i.Confidence, Cause: i.Cause,
 		Held: i.worstHeld(), MergedInto: i.MergedInto, Simulated: i.Simulated, Evidence: slices.Clone(i.Evidence),
 		Timeline: slices.Clone(i.Timeline), Recommendations: recommend(i),
 	}
@@ -204,7 +204,7 @@ func (c *Core) incidentViews(f autoheal.IncidentFilter) []autoheal.Incident {
 }
 
 func (i *incident) concerns(f autoheal.IncidentFilter) bool {
-	if f.Node != "" && i.Subject.ID != string(f.Node) && !slices.ContainsFunc(i.Order, func(w autoheal.WorkloadID) bool { return i.Recoveries[w].From == f.Node }) {
+	if f.Node != "" && !slices.Contains(i.nodes(), f.Node) && !slices.ContainsFunc(i.Order, func(w autoheal.WorkloadID) bool { return i.Recoveries[w].From == f.Node }) {
 		return false
 	}
 	if f.Workload == "" || i.Subject.ID == string(f.Workload) {
@@ -231,15 +231,12 @@ func (c *Core) status() autoheal.HealerStatus {
 	s := autoheal.HealerStatus{
 		Cluster: c.life.Cluster, Version: c.life.Version, Epoch: c.life.Epoch, Enabled: c.pol.Enabled, Shadow: c.pol.Shadow, Synced: c.v.synced,
 		Simulated: c.v.simulated, Incidents: len(c.ix.openIDs), Stalls: c.stalls, JournalSeq: c.d.Seq, StartedAt: c.startedAt, ConfigHash: c.life.ConfigHash,
-		Vetoes: slices.Sorted(maps.Keys(c.d.Vetoes)), Maintenance: []autoheal.Held{}, Approvals: []autoheal.Approval{},
+		Vetoes: []string{}, Vetoed: []autoheal.Held{}, Maintenance: []autoheal.Held{}, Approvals: []autoheal.Approval{},
 	}
-	for _, v := range c.pol.Veto {
-		s.Vetoes = append(s.Vetoes, v.String())
-	}
-	neverNil(&s.Vetoes)
+	c.statusVetoes(&s)
 	for _, scope := range slices.Sorted(maps.Keys(c.d.Pauses)) {
 		p := c.d.Pauses[scope]
-		h := autoheal.Held{Reason: autoheal.ReasonPaused, Detail: "by " + p.By, Since: p.At, Until: p.Until, On: "person"}
+		h := autoheal.Held{Reason: autoheal.ReasonPaused, Detail: "by " + p.who(), Since: p.At, Until: p.Until, On: "person"}
 		if !active(p.Until, c.now) {
 			continue
 		}
@@ -247,7 +244,7 @@ func (c *Core) status() autoheal.HealerStatus {
 			s.Paused = &h
 			continue
 		}
-		h.Reason, h.Detail = autoheal.ReasonMaintenance, scope+", by "+p.By
+		h.Reason, h.Detail = autoheal.ReasonMaintenance, scope+", by "+p.who()
 		s.Maintenance = append(s.Maintenance, h)
 	}
 	if st := c.d.Storm; st != nil && !st.Released {
@@ -261,6 +258,20 @@ func (c *Core) status() autoheal.HealerStatus {
 		})
 	}
 	return s
+}
+
+// statusVetoes lists what is left alone, and on whose word.
+func (c *Core) statusVetoes(s *autoheal.HealerStatus) {
+	for _, ref := range slices.Sorted(maps.Keys(c.d.Vetoes)) {
+		if v := c.d.Vetoes[ref]; active(v.Until, c.now) {
+			s.Vetoes = append(s.Vetoes, ref)
+			s.Vetoed = append(s.Vetoed, autoheal.Held{Reason: autoheal.ReasonVetoed, Detail: ref + ", by " + v.who(), Since: v.At, Until: v.Until, On: "person"})
+		}
+	}
+	for _, v := range c.pol.Veto {
+		s.Vetoes = append(s.Vetoes, v.String())
+		s.Vetoed = append(s.Vetoed, autoheal.Held{Reason: autoheal.ReasonVetoed, Detail: v.String() + ", by the configuration", On: "config"})
+	}
 }
 
 // stuck names what the healer gave up on, for as long as it stays that way.
@@ -285,7 +296,7 @@ func (c *Core) stuck() []autoheal.Stuck {
 
 // why says what would happen if the target died now.
 func (c *Core) why(r autoheal.Ref) (autoheal.Why, error) {
-	out := autoheal.Why{Target: r, Proof: autoheal.ProofNone, Gates: []autoheal.Held{}}
+	out := autoheal.Why{Target: r, Proof: autoheal.ProofNone, Gates: []autoheal.Held{}, Warnings: []string{}}
 	if r.Kind == autoheal.RefNode {
 		return c.whyNode(r, out)
 	}
@@ -307,7 +318,11 @@ func (c *Core) why(r autoheal.Ref) (autoheal.Why, error) {
 		fmt.Sprintf("%s is of class %s (by %s): it should be back within %s.", w.ID, w.Class, w.ClassRule, c.pol.Objective(w)),
 		fmt.Sprintf("If its process ends, it is restarted after %s; at %d crashes it is paused.", c.pol.RestartWait(w, 1), c.pol.MaxRestarts(w)+1),
 		fmt.Sprintf("If its node goes silent, it waits %s.", c.pol.Grace(w)))
-	out.Text = append(out.Text, c.pol.SubmitWarnings(w)...)
+	out.Warnings = append(out.Warnings, c.pol.SubmitWarnings(w)...)
+	if usual, known := c.usualStart(w); known {
+		out.Warnings = append(out.Warnings, c.pol.StartWarnings(w, usual)...)
+	}
+	out.Text = append(out.Text, out.Warnings...)
 	if node != nil {
 		out.Gates = c.askAll(&proposal{verb: autoheal.Start, target: autoheal.WorkloadRef(w.ID), node: node, step: policy.StepMigrate, k: key{}})
 	}
@@ -405,8 +420,8 @@ func (c *Core) plan(_ autoheal.Command, reply *autoheal.Reply) {
 	reply.Plan = []autoheal.Planned{}
 	for _, id := range slices.Sorted(maps.Keys(c.ix.openIDs)) {
 		i := c.d.Incidents[id]
-		if i.Subject.Kind == autoheal.RefNode && c.pol.Node.AutoCordon {
-			if n := c.v.nodes[autoheal.NodeID(i.Subject.ID)]; n != nil && n.MarkedBy(autoheal.ByAutoheal) == nil {
+		for _, node := range i.nodes() {
+			if n := c.v.nodes[node]; c.pol.Node.AutoCordon && n != nil && n.MarkedBy(autoheal.ByAutoheal) == nil {
 				p := &proposal{i: i, verb: autoheal.Cordon, target: n.Ref(), node: n, step: policy.StepCordon, silence: true, budget: budgetContain}
 				reply.Plan = append(reply.Plan, autoheal.Planned{Incident: id, Verb: "cordon", Target: n.Ref(), Text: i.Cause, Held: c.askAll(p)})
 			}

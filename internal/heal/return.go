@@ -144,6 +144,10 @@ func (c *Core) stepMark(ref string) {
 		return
 	}
 	n := c.v.nodes[autoheal.NodeID(m.Ref.ID)]
+	if n == nil && c.v.synced {
+		c.clearMark(m.Ref, "the node was forgotten")
+		return
+	}
 	if n == nil || n.Link != autoheal.LinkUp || !n.Ready {
 		return
 	}
@@ -154,7 +158,7 @@ func (c *Core) stepMark(ref string) {
 		return
 	}
 	// An incident that only waits for room must not keep the room away: its node is back.
-	if id, open := c.ix.open[ref]; open && !c.withdrawn(c.d.Incidents[id]) || c.unsettledOn(n.ID) || i == nil {
+	if id, open := c.ix.open[ref]; open && !c.answers(c.d.Incidents[id], n.ID) || c.unsettledOn(n.ID) || i == nil {
 		return
 	}
 	if o := c.d.Offenders[ref]; c.quarantined(o) {
@@ -168,9 +172,65 @@ func (c *Core) stepMark(ref string) {
 		c.after(k, at)
 		return
 	}
+	if why := c.unfit(m, n); why != "" {
+		c.failReturn(i, n, ref, why)
+		return
+	}
 	c.insist(&proposal{
 		i: i, k: k, verb: autoheal.Uncordon, target: n.Ref(), step: policy.Step(autoheal.Uncordon), node: n,
 		reason: fmt.Sprintf("it has answered for %s", c.returnDwell(ref)),
+	})
+}
+
+// setMark notes a mark of ours, with what the node has.
+func (c *Core) setMark(inc autoheal.IncidentID, r autoheal.Ref, verb autoheal.Verb, m autoheal.Mark) {
+	p := journal.MarkSet{Ref: r, Verb: verb, Mark: m}
+	if n := c.v.nodes[autoheal.NodeID(r.ID)]; n != nil && r.Kind == autoheal.RefNode {
+		p.MemoryMB = n.Allocatable.MemoryMB
+		for _, g := range n.GPUs {
+			p.GPUs = append(p.GPUs, g.UUID)
+		}
+	}
+	c.record(inc, p)
+}
+
+// unfit says why a node that is back may not return to service yet: it lacks something that it had, or a test is asked for
+// that nothing here can run.
+func (c *Core) unfit(m *ownMark, n *autoheal.Node) string {
+	if len(c.pol.Node.ReturnTest.Command) > 0 {
+		return "autoHeal.node.returnTest.command is set, and nothing of this cluster can run it"
+	}
+	missing := slices.DeleteFunc(slices.Clone(m.GPUs), func(id autoheal.GPUID) bool {
+		return slices.ContainsFunc(n.GPUs, func(g autoheal.GPU) bool { return g.UUID == id })
+	})
+	switch {
+	case len(missing) > 0:
+		return fmt.Sprintf("%d of its %d GPUs are missing: %s", len(missing), len(m.GPUs), joined(missing))
+	case n.Allocatable.MemoryMB < m.MemoryMB*9/10:
+		return fmt.Sprintf("it has %d MiB of memory, and had %d MiB", n.Allocatable.MemoryMB, m.MemoryMB)
+	}
+	return ""
+}
+
+func joined(ids []autoheal.GPUID) string {
+	var out []string
+	for _, id := range ids {
+		out = append(out, string(id))
+	}
+	return strings.Join(out, ", ")
+}
+
+// failReturn gives a node that is back but unfit the time of the test; then it is quarantined and somebody is paged. If what
+// it lacked is there later, it returns all the same.
+func (c *Core) failReturn(i *incident, n *autoheal.Node, ref, why string) {
+	late := n.LinkSince.Add(c.returnDwell(ref) + c.pol.Node.ReturnTest.Timeout)
+	if c.now.Before(late) {
+		c.after(key{what: dutyMark, w: autoheal.WorkloadID(ref)}, late)
+		return
+	}
+	c.alert(i, alertSpec{
+		name: "node-quarantined", severity: autoheal.SeverityCritical, dedup: ref + " unfit " + string(i.ID),
+		text: fmt.Sprintf("node %s answers again and stays cordoned: %s. Check it, then run autoheal uncordon %s", n.ID, why, n.ID),
 	})
 }
 
@@ -191,7 +251,7 @@ func (c *Core) adoptMark(ref string) {
 		inc = c.ix.last[ref]
 	}
 	if c.d.Incidents[inc] != nil {
-		c.record(inc, journal.MarkSet{Ref: autoheal.NodeRef(n.ID), Verb: autoheal.Cordon, Mark: *m})
+		c.setMark(inc, autoheal.NodeRef(n.ID), autoheal.Cordon, *m)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"autoheal.dev/autoheal"
 	"autoheal.dev/autoheal/internal/journal"
+	"autoheal.dev/autoheal/internal/policy"
 )
 
 // TestWhyNot: what is not wanted is not said to be started again.
@@ -59,6 +60,49 @@ func TestPostMortemOfWhatIsUnderWay(t *testing.T) {
 	for _, lie := range []string{"No workload was affected", "Nothing to do"} {
 		if strings.Contains(got, lie) {
 			t.Errorf("it says %q:\n%s", lie, got)
+		}
+	}
+}
+
+// TestUsualStart: the median of the last five starts of an image, once there are five; what is older is forgotten.
+func TestUsualStart(t *testing.T) {
+	c := NewCore(Life{}, policy.Default())
+	w := &autoheal.Workload{Name: "llm", Image: "vllm:1", Class: autoheal.Critical}
+	for n, took := range []time.Duration{time.Hour, 10 * time.Second, 50 * time.Second, 20 * time.Second, 30 * time.Second, 40 * time.Second} {
+		if usual, known := c.usualStart(w); known != (n >= 5) {
+			t.Errorf("after %d starts: %s, %v", n, usual, known)
+		}
+		c.d.countStart(journal.Running{Like: startedLike(w), Took: took})
+	}
+	usual, _ := c.usualStart(w)
+	if usual != 30*time.Second {
+		t.Errorf("the median is %s", usual)
+	}
+	if _, known := c.usualStart(&autoheal.Workload{Name: "llm", Image: "host"}); known {
+		t.Error("a process of the node is taken for the image")
+	}
+	w.AtMostOnce = false
+	if got := c.pol.StartWarnings(w, usual); len(got) != 0 { // grace 30 s and 30 s to start are the minute
+		t.Errorf("warned without reason: %q", got)
+	}
+	if got := c.pol.StartWarnings(w, usual+time.Second); len(got) != 1 || !strings.Contains(got[0], "median of the last 5 starts of its like is 31s") {
+		t.Errorf("got %q", got)
+	}
+}
+
+// TestPostMortemSaysTheCauseOnce: in a section of its own; what follows says what else there was.
+func TestPostMortemSaysTheCauseOnce(t *testing.T) {
+	w := newWorld(t)
+	for _, line := range []string{"config autoHeal.workload.maxRestarts=0", "nodes n1", "run wl-a on=n1", "sync", "exit wl-a code=7"} {
+		w.do(line)
+	}
+	got := postMortem(w.core.d.Incidents["inc-000001"])
+	if n := strings.Count(got, "exit code 7"); n != 1 {
+		t.Errorf("the cause is said %d times:\n%s", n, got)
+	}
+	for _, want := range []string{"paused: 1 crash, and at most 0 restarts are allowed |", "alert needs-a-person (critical)\n"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("%q is missing in:\n%s", want, got)
 		}
 	}
 }

@@ -20,8 +20,9 @@ type durable struct {
 	Incidents    map[autoheal.IncidentID]*incident       `json:"incidents"`
 	Counters     counters                                `json:"counters"`
 	Restarts     map[autoheal.WorkloadID]*restarts       `json:"restarts"`
-	Settled      map[autoheal.WorkloadID]int             `json:"settled"` // last attempt whose end is dealt with: escalated, dismissed
-	Marks        map[string]*ownMark                     `json:"marks"`   // by Ref.String
+	Starts       map[string][]time.Duration              `json:"starts,omitempty"` // how long the last ones took, by what is started
+	Settled      map[autoheal.WorkloadID]int             `json:"settled"`          // last attempt whose end is dealt with: escalated, dismissed
+	Marks        map[string]*ownMark                     `json:"marks"`            // by Ref.String
 	Budgets      map[string]*budget                      `json:"budgets"`
 	Offenders    map[string]*offender                    `json:"offenders"`
 	Transients   map[string][]time.Time                  `json:"transients"` // "node/n1 silence"
@@ -59,6 +60,8 @@ type ownMark struct {
 	Verb     autoheal.Verb       `json:"verb"`
 	Mark     autoheal.Mark       `json:"mark"`
 	Incident autoheal.IncidentID `json:"incident"`
+	GPUs     []autoheal.GPUID    `json:"gpus,omitempty"`
+	MemoryMB int64               `json:"memoryMb,omitempty"`
 }
 
 type budget struct {
@@ -80,6 +83,14 @@ type offender struct {
 	Ends     []time.Time   `json:"ends"` // when its incidents began
 }
 
+// States of an approval.
+const (
+	approvalAsked   = "asked"
+	approvalGiven   = "given"
+	approvalUsed    = "used"
+	approvalExpired = "expired"
+)
+
 type approval struct {
 	journal.ApprovalAsked
 	Incident autoheal.IncidentID `json:"incident"`
@@ -89,9 +100,18 @@ type approval struct {
 }
 
 type pause struct {
-	By    string    `json:"by"`
-	At    time.Time `json:"at"`
-	Until time.Time `json:"until"`
+	By     string    `json:"by"`
+	At     time.Time `json:"at"`
+	Until  time.Time `json:"until"`
+	Reason string    `json:"reason,omitempty"`
+}
+
+// who says by whom, and why if they said so.
+func (p *pause) who() string {
+	if p.Reason == "" {
+		return p.By
+	}
+	return p.By + ": " + clip(oneLine(p.Reason), 200)
 }
 
 type fenceWord struct {
@@ -124,6 +144,7 @@ type incident struct {
 	Phase      autoheal.Phase       `json:"phase"`
 	Subject    autoheal.Ref         `json:"subject"`
 	Domains    []autoheal.Domain    `json:"domains"`
+	Members    []autoheal.NodeID    `json:"members,omitempty"` // of a domain: the nodes that fell silent together
 	Since      time.Time            `json:"since"`
 	Opened     time.Time            `json:"opened"`
 	Ended      time.Time            `json:"ended"`
@@ -135,6 +156,7 @@ type incident struct {
 	Whole      int                  `json:"whole"`
 	Reopened   int                  `json:"reopened"`
 	MergedInto autoheal.IncidentID  `json:"mergedInto"`
+	Persistent bool                 `json:"persistent,omitempty"` // cleared, as too often before
 	Evidence   []autoheal.Signal    `json:"evidence"`
 	EvidenceN  int                  `json:"evidenceN"`
 
@@ -163,6 +185,8 @@ type recovery struct {
 	StepBy      time.Time            `json:"stepBy"` // deadline of this step
 	NewAttempts []int                `json:"newAttempts"`
 	MemoryMB    int64                `json:"memoryMb"`
+	Avoid       []autoheal.NodeID    `json:"avoid,omitempty"` // beside the suspects
+	Spots       []autoheal.NodeID    `json:"spots,omitempty"` // reserved for the new copies
 	Node        autoheal.NodeID      `json:"node"`
 	SafeAt      time.Time            `json:"safeAt"`
 	RunningAt   time.Time            `json:"runningAt"`
@@ -196,7 +220,7 @@ func (a *action) pending() bool { return a.Outcome == "" }
 func newDurable() *durable {
 	return &durable{
 		Incidents: map[autoheal.IncidentID]*incident{}, Restarts: map[autoheal.WorkloadID]*restarts{},
-		Settled: map[autoheal.WorkloadID]int{}, Marks: map[string]*ownMark{}, Budgets: map[string]*budget{},
+		Starts: map[string][]time.Duration{}, Settled: map[autoheal.WorkloadID]int{}, Marks: map[string]*ownMark{}, Budgets: map[string]*budget{},
 		Offenders: map[string]*offender{}, Transients: map[string][]time.Time{}, Approvals: map[string]*approval{},
 		Pauses: map[string]*pause{}, Vetoes: map[string]*pause{}, FenceWords: map[autoheal.NodeID]*fenceWord{}, Gone: map[autoheal.NodeID]autoheal.IncidentID{},
 		Commands: map[string]string{}, CmdActions: map[autoheal.ActionID]*action{}, find: newLookup(),

@@ -2,6 +2,7 @@ package heal
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"autoheal.dev/autoheal"
@@ -23,17 +24,19 @@ func (c *Core) stepSuspected(i *incident) {
 	switch {
 	case i.Subject.Kind == autoheal.RefCluster:
 		c.stepStorm()
+	case c.forgotten(i) && i.Open == 0:
+		c.phase(i, autoheal.Cleared, "the node was forgotten, and nothing of it is to be recovered")
 	case c.withdrawn(i):
 		moved := c.moved(i)
-		c.leaveAlone(i, "the node answers again")
+		c.leaveAlone(i, answersAgain(i))
 		switch {
 		case i.Open == 0 && !moved:
 			c.phase(i, autoheal.Cleared, "the evidence was withdrawn")
 		case moved:
-			c.phase(i, autoheal.Recovering, "the node answers again after work was moved")
+			c.phase(i, autoheal.Recovering, answersAgain(i)+" after work was moved")
 			c.stepRecovering(i)
 		default:
-			c.phase(i, autoheal.Recovering, "the node answers again, but some of its work has ended")
+			c.phase(i, autoheal.Recovering, answersAgain(i)+", but some of its work has ended")
 			c.stepRecovering(i)
 		}
 	case c.confirmed(i):
@@ -43,13 +46,32 @@ func (c *Core) stepSuspected(i *incident) {
 	}
 }
 
+func answersAgain(i *incident) string {
+	if i.Subject.Kind == autoheal.RefDomain {
+		return "every node of it answers again"
+	}
+	return "the node answers again"
+}
+
 // withdrawn reports whether what the incident rests on is over.
 func (c *Core) withdrawn(i *incident) bool {
-	if i.Conclusive || i.Subject.Kind != autoheal.RefNode {
+	nodes := i.nodes()
+	return len(nodes) > 0 && !slices.ContainsFunc(nodes, func(n autoheal.NodeID) bool { return !c.answers(i, n) })
+}
+
+// answers reports whether a node answers whose silence an incident rests on.
+func (c *Core) answers(i *incident, id autoheal.NodeID) bool {
+	if i.Conclusive || id == "" || !c.v.synced {
 		return false
 	}
-	n := c.v.nodes[autoheal.NodeID(i.Subject.ID)]
-	return c.v.synced && (n == nil || n.Link == autoheal.LinkUp)
+	n := c.v.nodes[id]
+	return n != nil && n.Link == autoheal.LinkUp
+}
+
+// forgotten reports whether all nodes of an incident were taken off the books. That is no answer: what was on them is
+// recovered as if they were silent for good, with the same proofs.
+func (c *Core) forgotten(i *incident) bool {
+	return c.v.synced && len(i.nodes()) > 0 && !slices.ContainsFunc(i.nodes(), func(n autoheal.NodeID) bool { return c.v.nodes[n] != nil })
 }
 
 // moved reports whether something was done that cannot simply be dropped.
@@ -68,12 +90,17 @@ func (c *Core) confirmed(i *incident) bool {
 	if i.Conclusive {
 		return true
 	}
-	if !c.silentNow(i) {
+	var first time.Time // when the first of its nodes has been silent for its grace
+	for _, n := range i.nodes() {
+		if at := c.graceOver(i, n); c.isSilent(n) && (first.IsZero() || at.Before(first)) {
+			first = at
+		}
+	}
+	if first.IsZero() {
 		return false
 	}
-	at := c.graceOver(i)
-	if c.now.Before(at) {
-		c.after(key{inc: i.ID}, at)
+	if c.now.Before(first) {
+		c.after(key{inc: i.ID}, first)
 		return false
 	}
 	return !c.doubted(&proposal{i: i, k: key{inc: i.ID}, target: i.Subject, silence: true})
@@ -101,20 +128,26 @@ func (c *Core) doubted(p *proposal) bool {
 	return false
 }
 
-func (c *Core) silentNow(i *incident) bool {
-	n := c.v.nodes[autoheal.NodeID(i.Subject.ID)]
-	return n != nil && n.Link == autoheal.LinkSilent
+// isSilent reports whether a node does not answer; one that was forgotten never will.
+func (c *Core) isSilent(id autoheal.NodeID) bool {
+	n := c.v.nodes[id]
+	return n == nil && c.v.synced && id != "" || n != nil && n.Link == autoheal.LinkSilent
+}
+
+// silentOnes returns the nodes of an incident that are silent.
+func (c *Core) silentOnes(i *incident) []autoheal.NodeID {
+	return slices.DeleteFunc(slices.Clone(i.nodes()), func(n autoheal.NodeID) bool { return !c.isSilent(n) })
 }
 
 // graceOver is when a node has been silent for its grace: counted from the last contact, or from the end of a time in
 // which the healer was not looking.
-func (c *Core) graceOver(i *incident) time.Time {
-	return c.silentBase(i).Add(c.pol.Node.OfflineGracePeriod)
+func (c *Core) graceOver(i *incident, id autoheal.NodeID) time.Time {
+	return c.silentBase(i, id).Add(c.pol.Node.OfflineGracePeriod)
 }
 
-func (c *Core) silentBase(i *incident) time.Time {
+func (c *Core) silentBase(i *incident, id autoheal.NodeID) time.Time {
 	base := i.Since
-	if n := c.v.nodes[autoheal.NodeID(i.Subject.ID)]; n != nil {
+	if n := c.v.nodes[id]; n != nil {
 		base = n.LastSeen
 	}
 	if base.Before(c.voidBase) {
@@ -135,9 +168,22 @@ func (c *Core) confirmation(i *incident) string {
 }
 
 func (c *Core) phase(i *incident, to autoheal.Phase, reason string) {
-	n := c.v.nodes[autoheal.NodeID(i.Subject.ID)]
-	silent := to.Ended() && i.Subject.Kind == autoheal.RefNode && n != nil && n.Link != autoheal.LinkUp
-	if !c.record(i.ID, journal.IncidentPhase{From: i.Phase, To: to, Reason: reason, Silent: silent}) || !to.Ended() {
+	p := journal.IncidentPhase{From: i.Phase, To: to, Reason: reason}
+	if p.Persistent = to == autoheal.Cleared && i.Subject.Kind == autoheal.RefNode && i.MergedInto == "" && c.persistent(i.Subject); p.Persistent {
+		p.Reason += fmt.Sprintf("; %s: that is persistent", c.howOften())
+	}
+	if to.Ended() && i.MergedInto == "" {
+		for _, id := range i.nodes() {
+			switch n := c.v.nodes[id]; {
+			case n == nil || n.Link == autoheal.LinkUp:
+			case i.Subject.Kind == autoheal.RefNode:
+				p.Silent = true
+			default:
+				p.Gone = append(p.Gone, id)
+			}
+		}
+	}
+	if !c.record(i.ID, p) || !to.Ended() {
 		return
 	}
 	c.ended(i)
@@ -174,7 +220,7 @@ func (c *Core) stepRecovering(i *incident) {
 	}
 	if to == autoheal.Recovered && !moved {
 		why = "nothing had to be moved"
-		if i.Subject.Kind == autoheal.RefNode && c.silentNow(i) {
+		if len(c.silentOnes(i)) > 0 {
 			why = "it carried no workload that had to be moved"
 		}
 	}
@@ -191,57 +237,78 @@ func (c *Core) subjectStep(i *incident, s policy.Step) bool {
 	}
 	switch s {
 	case policy.StepCordon:
-		return i.Subject.Kind != autoheal.RefNode || c.cordon(i)
+		finished := true
+		for _, n := range i.nodes() {
+			finished = c.cordon(i, n) && finished
+		}
+		return finished
 	case policy.StepAlertHardware:
-		if gone, finished := c.goneForNow(i); !gone {
+		if i.Subject.Kind != autoheal.RefNode {
+			return true // of a domain the page says it
+		}
+		if gone, finished := c.goneForNow(i, autoheal.NodeID(i.Subject.ID)); !gone {
 			return finished
 		}
+		if c.forgotten(i) {
+			c.stepDone(i, string(s), "skipped", "the node was forgotten")
+			return true
+		}
 		c.alertHardware(i)
-		c.stepDone(i, s, "done", "")
+		c.stepDone(i, string(s), "done", "")
 	}
 	return true
 }
 
 // goneForNow reports whether a node has been silent for its grace, and if not, whether there is nothing to do for it: it
 // answers. A step is not over then: the node may fall silent again while the incident goes on.
-func (c *Core) goneForNow(i *incident) (gone, finished bool) {
+func (c *Core) goneForNow(i *incident, id autoheal.NodeID) (gone, finished bool) {
 	switch {
-	case i.Subject.Kind != autoheal.RefNode || c.withdrawn(i):
+	case c.answers(i, id):
 		return false, true
-	case !c.silentNow(i):
+	case !c.isSilent(id):
 		return false, false // nothing is known of it: its next event wakes the incident
 	}
-	if at := c.graceOver(i); c.now.Before(at) {
+	if at := c.graceOver(i, id); c.now.Before(at) {
 		c.after(key{inc: i.ID}, at)
 		return false, false
 	}
 	return true, true
 }
 
-func (c *Core) stepDone(i *incident, s policy.Step, result, reason string) {
-	c.record(i.ID, journal.StepDone{Step: string(s), Result: result, Reason: reason})
+func (c *Core) stepDone(i *incident, step, result, reason string) {
+	c.record(i.ID, journal.StepDone{Step: step, Result: result, Reason: reason})
 }
 
-// cordon keeps new work away from the subject. To mark what does not answer is recovery and takes from no budget
+// cordon keeps new work away from a node. To mark what does not answer is recovery and takes from no budget
 // (behaviour D4).
-func (c *Core) cordon(i *incident) bool {
-	n := c.v.nodes[autoheal.NodeID(i.Subject.ID)]
+func (c *Core) cordon(i *incident, id autoheal.NodeID) bool {
+	step := string(policy.StepCordon)
+	if i.Subject.Kind == autoheal.RefDomain {
+		step += " " + string(id)
+	}
+	if _, done := i.Steps[step]; done {
+		return true
+	}
+	n := c.v.nodes[id]
 	var sent *action
 	if n != nil {
 		sent = i.findAction(autoheal.Cordon, n.Ref())
 	}
 	if sent == nil || !sent.pending() { // one that is seen late is adopted (see stepMark)
-		if gone, finished := c.goneForNow(i); !gone {
+		if gone, finished := c.goneForNow(i, id); !gone {
 			return finished
 		}
 	}
 	switch {
 	case sent != nil && (sent.pending() || sent.Outcome == autoheal.OutcomeDone):
 	case sent == nil && !c.pol.Node.AutoCordon:
-		c.stepDone(i, policy.StepCordon, "skipped", "autoHeal.node.autoCordon is false: no mark, and no placement while it is silent")
+		c.stepDone(i, step, "skipped", "autoHeal.node.autoCordon is false: no mark, and no placement while it is silent")
 		return true
-	case n == nil || n.MarkedBy(autoheal.ByAutoheal) != nil:
-		c.stepDone(i, policy.StepCordon, "skipped", "it is cordoned already")
+	case n == nil:
+		c.stepDone(i, step, "skipped", "the node was forgotten")
+		return true
+	case n.MarkedBy(autoheal.ByAutoheal) != nil:
+		c.stepDone(i, step, "skipped", "it is cordoned already")
 		return true
 	}
 	state, a := c.act(&proposal{
@@ -250,10 +317,10 @@ func (c *Core) cordon(i *incident) bool {
 	})
 	switch state {
 	case actDone:
-		c.stepDone(i, policy.StepCordon, "done", "")
+		c.stepDone(i, step, "done", "")
 		return true
 	case actFailed:
-		c.stepDone(i, policy.StepCordon, "failed", a.Detail)
+		c.stepDone(i, step, "failed", a.Detail)
 		return true
 	}
 	return false
@@ -268,12 +335,18 @@ func (c *Core) wordUsed(id autoheal.NodeID) {
 
 // ended does what an incident's end asks for: its message, its post-mortem, its place in the statistics.
 func (c *Core) ended(i *incident) {
-	if i.Subject.Kind == autoheal.RefNode && !c.silentNow(i) {
-		c.wordUsed(autoheal.NodeID(i.Subject.ID))
+	for _, n := range i.nodes() {
+		c.recount()
+		if !c.isSilent(n) {
+			c.wordUsed(n)
+		}
+		c.dirty[key{what: dutyMark, w: autoheal.WorkloadID(autoheal.NodeRef(n).String())}] = true
 	}
-	if i.Phase == autoheal.Recovered && i.Subject.Kind == autoheal.RefNode {
+	if i.Subject.Kind == autoheal.RefNode && (i.Phase == autoheal.Recovered || i.Persistent) {
 		c.offend(i.Subject)
 	}
+	if i.Persistent {
+		c.alertFlapping(i)
+	}
 	c.notifyEnd(i)
-	c.dirty[key{what: dutyMark, w: autoheal.WorkloadID(i.Subject.String())}] = true
 }

@@ -2,6 +2,7 @@ package heal
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"autoheal.dev/autoheal"
@@ -34,6 +35,7 @@ func (c *Core) stepRecovery(i *incident, rec *recovery) {
 
 // unwanted says why a recovery has nothing to do any more: its owner stopped or paused it, or it completed.
 func (c *Core) unwanted(rec *recovery) string {
+	completed := 0
 	for _, id := range rec.Members {
 		w := c.v.cur[id]
 		switch {
@@ -42,10 +44,13 @@ func (c *Core) unwanted(rec *recovery) string {
 		case w == nil:
 			return ""
 		case w.State == autoheal.Succeeded && rec.Step != autoheal.StepVerifying:
-			return string(id) + " completed"
+			completed++ // of a gang the others need it all the same
 		case w.Desired == autoheal.DesiredCancelled, rec.Rung != string(policy.StepPause) && !detect.Wanted(w):
 			return string(id) + " is no longer wanted: " + string(w.Desired)
 		}
+	}
+	if completed == len(rec.Members) {
+		return string(rec.Workload) + " completed"
 	}
 	return ""
 }
@@ -63,6 +68,11 @@ func (c *Core) move(i *incident, rec *recovery, to autoheal.StepName, p journal.
 		return false
 	}
 	c.dirty[key{inc: i.ID, w: rec.Workload}] = true
+	if to != autoheal.StepStopping && to != autoheal.StepStarting {
+		for _, id := range rec.Members {
+			c.unreserve(id)
+		}
+	}
 	if to == autoheal.StepWaiting { // what was up when its objective passed is down again
 		c.dirty[key{inc: i.ID, w: rec.Workload, what: dutyPage}] = true
 	}
@@ -95,17 +105,18 @@ func (c *Core) stepWaiting(i *incident, rec *recovery) {
 		c.pauseWorkload(i, rec)
 		return
 	}
-	if c.withdrawn(i) && rec.Try == 1 && !c.anyEnded(rec) {
+	if c.answers(i, i.nodeOf(rec)) && rec.Try == 1 && !c.anyEnded(rec) {
 		c.done(i, rec, autoheal.EndLeftAlone, "the node answers again, and the workload runs on")
 		return
 	}
 	at := rec.NotBefore
 	if c.waitsForSilence(i, rec) {
-		if !c.silentNow(i) {
-			c.await(k, time.Time{}, "node/"+i.Subject.ID)
+		node := i.nodeOf(rec)
+		if !c.isSilent(node) {
+			c.await(k, time.Time{}, "node/"+string(node))
 			return
 		}
-		at = c.silentBase(i).Add(rec.Grace)
+		at = c.silentBase(i, node).Add(rec.Grace)
 	}
 	if c.now.Before(at) {
 		c.after(k, at)
@@ -115,13 +126,15 @@ func (c *Core) stepWaiting(i *incident, rec *recovery) {
 	if p.silence && c.doubted(p) {
 		return
 	}
-	c.move(i, rec, autoheal.StepStopping, journal.RecoveryStep{Reason: waitedFor(rec)})
+	if spots, ok := c.roomFirst(p); ok {
+		c.move(i, rec, autoheal.StepStopping, journal.RecoveryStep{Reason: waitedFor(rec), Spots: spots})
+	}
 }
 
-// waitedFor keeps the reason of a restart, and names the grace otherwise.
+// waitedFor names what a recovery has waited for: its backoff, or at first the grace.
 func waitedFor(rec *recovery) string {
 	if rec.Reason != "" {
-		return rec.Reason
+		return "its backoff is over"
 	}
 	return fmt.Sprintf("its grace of %s is over", rec.Grace)
 }
@@ -143,20 +156,13 @@ func (c *Core) anyEnded(rec *recovery) bool {
 
 // stepStopping waits until every old copy is gone, with a proof good enough for this workload (behaviour C1).
 func (c *Core) stepStopping(i *incident, rec *recovery) {
-	if c.withdrawn(i) && !c.anyEnded(rec) {
+	if c.answers(i, i.nodeOf(rec)) && !c.anyEnded(rec) {
 		c.done(i, rec, autoheal.EndLeftAlone, "the node answers again, and the workload runs on")
 		return
 	}
-	worst := autoheal.ProofExitObserved
-	for n, id := range rec.Members {
-		if !c.startSettled(i, rec, id) {
-			return
-		}
-		proof, ok := c.copiesGone(i, rec, id, rec.Attempts[n])
-		if !ok {
-			return
-		}
-		worst = weaker(worst, proof)
+	worst, ok := c.membersGone(i, rec)
+	if !ok {
+		return
 	}
 	c.record(i.ID, journal.Safe{Workload: rec.Workload, At: c.safeAt(rec, worst), Proof: worst})
 	next := make([]int, len(rec.Members))
@@ -174,6 +180,28 @@ func (c *Core) stepStopping(i *incident, rec *recovery) {
 	c.move(i, rec, autoheal.StepStarting, journal.RecoveryStep{
 		Reason: proofText(worst), Proof: worst, Attempts: next, Deadline: c.now.Add(c.pol.RungDeadline(rec.Objective)), MemoryMB: rec.MemoryMB,
 	})
+}
+
+// membersGone says whether every member's old copies are gone and how the weakest of them is known to be. Those out of
+// reach come first: none that runs is stopped for a gang that cannot go on.
+func (c *Core) membersGone(i *incident, rec *recovery) (autoheal.Proof, bool) {
+	worst := autoheal.ProofExitObserved
+	for _, survivors := range []bool{false, true} {
+		for n, id := range rec.Members {
+			if c.survivor(id) != survivors {
+				continue
+			}
+			if !c.startSettled(i, rec, id) {
+				return "", false
+			}
+			proof, ok := c.copiesGone(i, rec, id, rec.Attempts[n])
+			if !ok {
+				return "", false
+			}
+			worst = weaker(worst, proof)
+		}
+	}
+	return worst, true
 }
 
 func maxOf(ns []int) int {
@@ -213,7 +241,7 @@ func (c *Core) startSettled(i *incident, rec *recovery, id autoheal.WorkloadID) 
 func (c *Core) stepStarting(i *incident, rec *recovery) {
 	k := key{inc: i.ID, w: rec.Workload}
 	begun := c.begun(i, rec)
-	if c.withdrawn(i) && !begun && !c.anyEnded(rec) {
+	if c.answers(i, i.nodeOf(rec)) && !begun && !c.anyEnded(rec) {
 		c.done(i, rec, autoheal.EndLeftAlone, "the node answers again before another copy was started: the one there stays")
 		return
 	}
@@ -227,10 +255,18 @@ func (c *Core) stepStarting(i *incident, rec *recovery) {
 			}
 			continue
 		}
+		if w.State != autoheal.Pending {
+			c.unreserve(id)
+		} else if c.outdated(i, rec) {
+			c.askAgain(i, rec)
+			return
+		}
 		switch {
 		case w.State == autoheal.Failed:
 			c.diedAgain(i, rec, w)
 			return
+		case w.State == autoheal.Succeeded:
+			ready++
 		case w.State == autoheal.Running && w.Ready:
 			ready++
 			if w.StartedAt.After(latest) {
@@ -245,11 +281,20 @@ func (c *Core) stepStarting(i *incident, rec *recovery) {
 		if latest.IsZero() || latest.After(c.now) {
 			latest = c.now
 		}
-		c.record(i.ID, journal.Running{Workload: rec.Workload, At: latest, Attempt: maxOf(rec.NewAttempts), Node: node})
+		c.running(i, rec, latest, node)
 		c.move(i, rec, autoheal.StepVerifying, journal.RecoveryStep{Reason: "every copy runs", Attempts: rec.NewAttempts, Node: node, Proof: rec.Proof})
 		return
 	}
 	c.overdue(i, rec, k)
+}
+
+// running records when a recovery's new copies were ready, and how long that took since the last of them was asked for.
+func (c *Core) running(i *incident, rec *recovery, at time.Time, node autoheal.NodeID) {
+	p := journal.Running{Workload: rec.Workload, At: at, Attempt: maxOf(rec.NewAttempts), Node: node}
+	if a, w := c.ix.starts[rec.Workload], c.v.cur[rec.Workload]; a != nil && w != nil && a.Params.Attempt == w.Attempt && at.After(a.IntentAt) {
+		p.Like, p.Took = startedLike(w), at.Sub(a.IntentAt)
+	}
+	c.record(i.ID, p)
 }
 
 // begun reports whether a new copy of a recovery exists, or may exist because its start was sent.
@@ -284,9 +329,13 @@ func (c *Core) startMember(i *incident, rec *recovery, n int, begun bool) bool {
 		},
 	}
 	if existing := c.existing(p); existing == nil || existing.Outcome == autoheal.OutcomeNotSent {
-		if _, gone := c.copiesGone(i, rec, id, rec.Attempts[n]); !gone {
+		proof, gone := c.copiesGone(i, rec, id, rec.Attempts[n])
+		if !gone {
 			return false
 		}
+		p.params.Proof = proof // of this member: what proves that another is gone says nothing of it
+	} else {
+		p.params.Proof = existing.Params.Proof // one that is sent again says what it said
 	}
 	if existing := c.existing(p); existing == nil {
 		if n == 0 { // the whole gang must fit before its first rank is started
@@ -295,6 +344,9 @@ func (c *Core) startMember(i *incident, rec *recovery, n int, begun bool) bool {
 		if p.silence && !c.paced(p) {
 			return false
 		}
+	}
+	if n < len(rec.Spots) {
+		p.params.Nominated = rec.Spots[n]
 	}
 	state, a := c.act(p)
 	if state == actFailed {
@@ -308,16 +360,29 @@ func (c *Core) startMember(i *incident, rec *recovery, n int, begun bool) bool {
 	return state != actHeld
 }
 
-// avoid names where the new attempt must not go.
+// avoid names where the new attempt must not go: the suspects, until they are back in service.
 func (c *Core) avoid(i *incident, rec *recovery) []autoheal.NodeID {
-	var out []autoheal.NodeID
-	if i.Subject.Kind == autoheal.RefNode {
-		out = append(out, autoheal.NodeID(i.Subject.ID))
-	}
-	if w := c.v.attempt(rec.Workload, rec.Attempts[0]); w != nil && w.Exit != nil && w.Exit.OOM == autoheal.OOMHostGlobal && w.Node != "" {
-		out = append(out, w.Node)
+	out := slices.DeleteFunc(slices.Clone(i.nodes()), func(n autoheal.NodeID) bool { return c.inService(n, key{inc: i.ID, w: rec.Workload}) })
+	for _, n := range rec.Avoid {
+		if !slices.Contains(out, n) {
+			out = append(out, n)
+		}
 	}
 	return out
+}
+
+// inService reports whether a suspect may get work again: it answers, nothing is marked, and that for the time after which
+// a mark of ours would be lifted (behaviour B4). It has k looked at again when that is a matter of time only.
+func (c *Core) inService(id autoheal.NodeID, k key) bool {
+	n := c.v.nodes[id]
+	if n == nil || n.Link != autoheal.LinkUp || !n.Ready || !n.Schedulable {
+		return false
+	}
+	at := n.LinkSince.Add(c.returnDwell(n.Ref().String()))
+	if c.now.Before(at) {
+		c.after(k, at)
+	}
+	return !c.now.Before(at)
 }
 
 func (c *Core) needs(rec *recovery, avoid []autoheal.NodeID) []place.Request {
@@ -335,46 +400,6 @@ func (c *Core) needs(rec *recovery, avoid []autoheal.NodeID) []place.Request {
 		out = append(out, r)
 	}
 	return out
-}
-
-// overdue gives a start that does not come up another try once its rung's deadline passed; one that waits for capacity
-// stays, visibly, and is paged by the clock.
-func (c *Core) overdue(i *incident, rec *recovery, k key) {
-	by := rec.StepBy
-	for n := len(i.Actions) - 1; n >= 0; n-- {
-		if a := i.Actions[n]; a.Verb == autoheal.Start && a.Workload == rec.Workload {
-			by = a.IntentAt.Add(c.pol.RungDeadline(rec.Objective))
-			break
-		}
-	}
-	if c.now.Before(by) {
-		c.after(k, by)
-		return
-	}
-	for n, id := range rec.Members {
-		w := c.v.cur[id]
-		if w == nil || w.Attempt != rec.NewAttempts[n] {
-			continue
-		}
-		node := c.v.nodes[w.Node]
-		switch {
-		case w.State == autoheal.Pending:
-			c.holdPending(i, rec, k, w)
-		case live(w) && !w.Ready && node != nil && node.Link == autoheal.LinkUp:
-			c.stopCopy(i, rec, w, "it did not come up in time")
-		}
-	}
-}
-
-func (c *Core) holdPending(i *incident, rec *recovery, k key, w *autoheal.Workload) {
-	if rec.Held != nil {
-		return
-	}
-	detail := "it waits for a place"
-	if w.Detail != "" {
-		detail = w.Detail
-	}
-	c.hold(&proposal{i: i, rec: rec, k: k, verb: autoheal.Start}, "capacity", verdict{Reason: autoheal.ReasonNoCapacity, Detail: detail, On: "capacity"})
 }
 
 // stepVerifying holds the new copies to their dwell (behaviour F1): up and ready all the time.

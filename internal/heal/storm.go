@@ -6,24 +6,27 @@ import (
 
 	"autoheal.dev/autoheal"
 	"autoheal.dev/autoheal/internal/journal"
+	"autoheal.dev/autoheal/internal/policy"
 )
 
 // crowd looks at a node that has just gone silent or come back: when most nodes go silent at once it is more likely that
 // the healer cannot see than that they are all dead (behaviour D1).
 func (c *Core) crowd(n *autoheal.Node) {
-	switch {
-	case c.d.Storm != nil:
-		c.dirty[key{what: dutyStorm}] = true
-	case n.Link == autoheal.LinkSilent && c.v.synced:
-		silent := c.silentInWindow()
-		if of := c.v.ready + silent; silent >= c.pol.Storm.MinNodes && float64(silent) > c.pol.Storm.Fraction*float64(of) {
-			c.beginStorm(silent, of)
-		}
+	c.recount()
+	if c.v.synced && n.Link == autoheal.LinkSilent && c.crowdAt.IsZero() && c.tooMany(c.v.silentSince(c.now.Add(-c.pol.Storm.Window))) {
+		c.countCrowd() // at once: what waits for an explanation is held meanwhile
 	}
 }
 
-// silentInWindow counts the nodes that fell silent within the window and still are.
-func (c *Core) silentInWindow() int { return c.v.silentSince(c.now.Add(-c.pol.Storm.Window)) }
+// recount has the silent nodes counted again: one more fell silent, or answers, or its silence has been dealt with.
+func (c *Core) recount() {
+	if c.d.Storm != nil {
+		c.dirty[key{what: dutyStorm}] = true
+	}
+	if len(c.v.silent) > 0 || !c.crowdAt.IsZero() {
+		c.dirty[key{what: dutyCrowd}] = true
+	}
+}
 
 func (c *Core) beginStorm(silent, of int) {
 	cause := fmt.Sprintf("%d of %d nodes went silent within %s", silent, of, c.pol.Storm.Window)
@@ -53,11 +56,24 @@ func (c *Core) stepStorm() {
 		return
 	}
 	i := c.d.Incidents[s.Incident]
-	left := len(c.v.silent)
-	if left < c.pol.Storm.MinNodes || float64(left) <= c.pol.Storm.Fraction*float64(c.v.ready+left) {
-		c.record(s.Incident, journal.StormEnded{By: "contact"})
+	before := c.unexplained()
+	if at := c.v.settled(""); c.now.Before(at) {
+		c.after(key{what: dutyStorm}, at)
+	} else {
+		c.openOutages()
+	}
+	left := c.unexplained()
+	if !c.tooMany(left) {
+		by, why := stormContact, "contact is back"
+		switch {
+		case left < before && c.now.Sub(s.Since) <= c.pol.Storm.Window:
+			by, why = stormDomain, "it is the outage of a domain"
+		case left < before:
+			why = "contact is back, but for a domain that is out"
+		}
+		c.record(s.Incident, journal.StormEnded{By: by})
 		if i != nil && !i.Phase.Ended() {
-			c.phase(i, autoheal.Cleared, "contact is back")
+			c.phase(i, autoheal.Cleared, why)
 		}
 		c.wake("storm")
 		return
@@ -73,9 +89,17 @@ func (c *Core) stepStorm() {
 	n := 1 + int((age-stormAutoRelease)/stormPageEvery)
 	c.alert(i, alertSpec{
 		name: "observer-suspect", severity: autoheal.SeverityCritical, dedup: fmt.Sprintf("%s page %d", i.ID, n),
-		text: fmt.Sprintf("for %s now %d nodes do not answer and nothing is moved. Decide: autoheal release %s", age.Round(time.Minute), left, i.ID),
+		text: fmt.Sprintf("for %s now %d nodes do not answer and %s. Decide: autoheal release %s", age.Round(time.Minute), left, c.movedInStorm(), i.ID),
 	})
 	c.after(key{what: dutyStorm}, s.Since.Add(stormAutoRelease+time.Duration(n)*stormPageEvery))
+}
+
+// movedInStorm says what the hold lets go by itself.
+func (c *Core) movedInStorm() string {
+	if c.pol.Storm.AutoRelease == policy.ReleaseCriticalStateless {
+		return "nothing is moved but critical workloads that may run twice, one every 10 s"
+	}
+	return "nothing is moved"
 }
 
 const stormPageEvery = 30 * time.Minute

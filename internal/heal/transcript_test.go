@@ -183,6 +183,9 @@ func paramText(p autoheal.ActionParams) string {
 	if len(p.Avoid) > 0 {
 		s += fmt.Sprintf(" avoid=%v", p.Avoid)
 	}
+	if p.Nominated != "" {
+		s += " nominated=" + string(p.Nominated)
+	}
 	if p.Proof != "" {
 		s += " proof=" + string(p.Proof)
 	}
@@ -235,7 +238,7 @@ func (w *world) do(line string) {
 		} else {
 			w.core = NewCore(w.core.life, w.pol)
 		}
-	case "nodes": // nodes n1 n2 … [rack=r1] [gpus=8] [mem=65536] [noselfstop=1]: they answer
+	case "nodes": // nodes n1 n2 … [rack=r1] [zone=z1] [gpus=8] [mem=65536] [noselfstop=1]: they answer
 		for _, id := range words {
 			w.node(id, kv)
 		}
@@ -266,6 +269,14 @@ func (w *world) do(line string) {
 		w.step(Input{Late: d})
 	case "deaf": // deaf start not_sent unavailable: a verb does not work; deaf start nothing: it never answers
 		w.setDeaf(words)
+	case "late": // late wl-1: its start, which never answered, is accepted now; every verb works again
+		w.late(words[0])
+	case "forget": // forget n1 …: they are taken off the books
+		for _, id := range words {
+			delete(w.nodes, autoheal.NodeID(id))
+			ref := autoheal.NodeRef(autoheal.NodeID(id))
+			w.send(autoheal.Event{Kind: autoheal.EventGone, Gone: &ref, At: w.now, SeenAt: w.now})
+		}
 	case "obey": // obey: every verb works again
 		clear(w.deaf)
 	case "restart": // the healer is killed and comes back; the listing follows
@@ -307,11 +318,17 @@ func (w *world) node(id string, kv map[string]string) {
 	if r := kv["rack"]; r != "" {
 		n.Labels[autoheal.LabelRack] = r
 	}
+	if z := kv["zone"]; z != "" {
+		n.Labels[autoheal.LabelZone] = z
+	}
 	n.Domains = autoheal.NodeDomains(n.Labels)
 	n.Allocatable = autoheal.Resources{CPUMilli: 64000, MemoryMB: int64(atoi(kv["mem"], 65536)), Pids: 10000}
 	n.Capacity = n.Allocatable
 	for g := range atoi(kv["gpus"], 0) {
 		n.GPUs = append(n.GPUs, autoheal.GPU{UUID: autoheal.GPUID(fmt.Sprintf("GPU-%s-%d", id, g)), Index: g, Model: "H100", MemoryMB: 81920, Health: autoheal.HealthOK})
+	}
+	if before := w.nodes[n.ID]; before != nil { // another listing of the same node
+		n.Marks, n.Schedulable = before.Marks, before.Schedulable
 	}
 	w.nodes[n.ID] = n
 	w.send(w.nodeEvent(n))
@@ -450,44 +467,4 @@ func (w *world) restart() {
 		}
 	}
 	w.send(append(evs, autoheal.Event{Kind: autoheal.EventSynced, At: w.now, SeenAt: w.now})...)
-}
-
-func (w *world) command(verb string, kv map[string]string) {
-	c := autoheal.Command{Verb: autoheal.CommandVerb(verb), Actor: "ann", Role: "operator", Incident: autoheal.IncidentID(kv["incident"]), Scope: kv["scope"], Approval: kv["approval"]}
-	if k, id, ok := strings.Cut(kv["target"], "/"); ok {
-		c.Target = autoheal.Ref{Kind: autoheal.RefKind(k), ID: id}
-	}
-	if kv["role"] != "" {
-		c.Role = kv["role"]
-	}
-	w.step(Input{Commands: []autoheal.Command{c}})
-}
-
-func (w *world) show() {
-	for _, id := range w.core.d.incidentIDs() {
-		v := w.core.d.Incidents[id].view()
-		fmt.Fprintf(&w.out, "%s %s %s %s class=%s%s\n", v.ID, v.Kind, v.Subject, v.Phase, v.Class, heldText(v.Held))
-		for _, r := range v.Recoveries {
-			within := "?"
-			if r.WithinObjective != nil {
-				within = fmt.Sprint(*r.WithinObjective)
-			}
-			fmt.Fprintf(&w.out, "  %s %s %s%s %s try %d proof=%s safe=%s running=%s within=%s%s\n", r.Workload, r.Class, r.Step, endText(r.End), r.Rung, r.Try, r.Proof,
-				seconds(r.TimeToSafeSeconds), seconds(r.TimeToRunningSeconds), within, heldText(r.Held))
-		}
-	}
-}
-
-func endText(e autoheal.RecoveryEnd) string {
-	if e == "" {
-		return ""
-	}
-	return "(" + string(e) + ")"
-}
-
-func heldText(h *autoheal.Held) string {
-	if h == nil {
-		return ""
-	}
-	return " held=" + string(h.Reason)
 }

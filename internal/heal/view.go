@@ -22,12 +22,14 @@ type view struct {
 	onNode map[autoheal.NodeID][]autoheal.WorkloadID          // whose current attempt holds a place there, in order of ID
 	oldOn  map[autoheal.NodeID][]autoheal.WorkloadID          // whose lower attempts may still run there, one entry each
 	gangs  map[autoheal.GangID][]autoheal.WorkloadID
-	silent map[autoheal.NodeID]int64 // since when the link is, in nanoseconds of the epoch
-	since  []int64                   // of all that are silent, sorted
+	silent map[autoheal.NodeID]int64          // since when the link is, in nanoseconds of the epoch
+	since  []int64                            // of all that are silent, sorted
+	forgot map[autoheal.NodeID]*autoheal.Node // what was last known of nodes that were forgotten while they were silent
 	index  *place.Index
 	ready  int // nodes with the link up
 	gpus   int // of them, those with GPUs
 	bursts map[autoheal.Domain]burst
+	domain map[autoheal.Domain]map[autoheal.NodeID]bool // its nodes; true = silent
 
 	synced    bool
 	syncedAt  time.Time
@@ -69,6 +71,7 @@ func newView(p *policy.Policy) *view {
 		old: map[autoheal.WorkloadID]map[int]*autoheal.Workload{}, onNode: map[autoheal.NodeID][]autoheal.WorkloadID{},
 		oldOn: map[autoheal.NodeID][]autoheal.WorkloadID{}, gangs: map[autoheal.GangID][]autoheal.WorkloadID{},
 		silent: map[autoheal.NodeID]int64{}, index: place.New(), bursts: map[autoheal.Domain]burst{},
+		forgot: map[autoheal.NodeID]*autoheal.Node{}, domain: map[autoheal.Domain]map[autoheal.NodeID]bool{},
 	}
 }
 
@@ -157,11 +160,14 @@ func (v *view) setNode(n *autoheal.Node, now time.Time) (detect.Change, bool) {
 		v.listed.nodes[n.ID] = true
 	}
 	v.nodes[n.ID] = n
+	delete(v.forgot, n.ID)
 	if before != nil && onlySeen(before, n) {
 		return detect.Change{}, false
 	}
 	v.count(before, -1)
 	v.count(n, +1)
+	v.leave(before)
+	v.join(n)
 	for _, g := range n.GPUs {
 		v.simulated = v.simulated || g.Simulated
 	}
@@ -185,6 +191,27 @@ func (v *view) count(n *autoheal.Node, d int) {
 	v.ready += d
 	if len(n.GPUs) > 0 {
 		v.gpus += d
+	}
+}
+
+// join and leave keep the nodes of each domain.
+func (v *view) join(n *autoheal.Node) {
+	for _, d := range n.Domains {
+		if v.domain[d] == nil {
+			v.domain[d] = map[autoheal.NodeID]bool{}
+		}
+		v.domain[d][n.ID] = n.Link == autoheal.LinkSilent
+	}
+}
+
+func (v *view) leave(n *autoheal.Node) {
+	if n == nil {
+		return
+	}
+	for _, d := range n.Domains {
+		if delete(v.domain[d], n.ID); len(v.domain[d]) == 0 {
+			delete(v.domain, d)
+		}
 	}
 }
 
@@ -331,6 +358,10 @@ func (v *view) gone(r autoheal.Ref) {
 		id := autoheal.NodeID(r.ID)
 		v.count(v.nodes[id], -1)
 		v.unsilence(id)
+		v.leave(v.nodes[id])
+		if n := v.nodes[id]; n != nil && n.Link == autoheal.LinkSilent && len(v.onNode[id]) > 0 {
+			v.forgot[id] = n
+		}
 		delete(v.nodes, id)
 		v.index.RemoveNode(id)
 	case autoheal.RefWorkload:
@@ -388,17 +419,22 @@ func (v *view) settleUntil(n *autoheal.Node) time.Time {
 		domains = []autoheal.Domain{""}
 	}
 	for _, dom := range domains {
-		b, ok := v.bursts[dom]
-		if !ok {
-			continue
-		}
-		t := b.last.Add(v.pol.Node.Settle)
-		if latest := b.first.Add(5 * v.pol.Node.Settle); t.After(latest) {
-			t = latest
-		}
-		if t.After(until) {
+		if t := v.settled(dom); t.After(until) {
 			until = t
 		}
 	}
 	return until
+}
+
+// settled returns when the latest burst of silences in a domain, or in the cluster (""), has settled; zero = there was none.
+func (v *view) settled(dom autoheal.Domain) time.Time {
+	b, ok := v.bursts[dom]
+	if !ok {
+		return time.Time{}
+	}
+	t := b.last.Add(v.pol.Node.Settle)
+	if latest := b.first.Add(5 * v.pol.Node.Settle); t.After(latest) {
+		t = latest
+	}
+	return t
 }

@@ -2,8 +2,10 @@ package heal
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"autoheal.dev/autoheal"
 )
@@ -36,14 +38,29 @@ func (w *world) carryOut(a autoheal.Action) (*autoheal.Result, []autoheal.Event)
 	case autoheal.Start:
 		return done, w.started(a)
 	case autoheal.Pause, autoheal.Resume:
-		c := w.current(a.Target.ID)
-		c.Paused, c.Desired = nil, autoheal.DesiredRunning
-		if a.Verb == autoheal.Pause {
-			c.Paused, c.Desired = &autoheal.Mark{By: markOwner(a.Actor), At: w.now}, autoheal.DesiredPaused
+		var evs []autoheal.Event
+		for _, id := range sortedKeys(w.work) {
+			c := w.current(string(id))
+			if id != autoheal.WorkloadID(a.Target.ID) && (c.Gang == "" || c.Gang != w.current(a.Target.ID).Gang) {
+				continue
+			}
+			c.Paused, c.Desired = nil, autoheal.DesiredRunning
+			if a.Verb == autoheal.Pause {
+				c.Paused, c.Desired = &autoheal.Mark{By: markOwner(a.Actor), At: w.now}, autoheal.DesiredPaused
+			}
+			evs = append(evs, w.workloadEvent(c))
 		}
-		return done, []autoheal.Event{w.workloadEvent(c)}
+		return done, evs
 	}
 	return done, nil
+}
+
+// late carries out the newest start of a workload after all.
+func (w *world) late(id string) {
+	clear(w.deaf)
+	a := w.core.ix.starts[autoheal.WorkloadID(id)]
+	res, evs := w.carryOut(a.Action)
+	w.step(Input{Results: []autoheal.Result{*res}, Events: evs})
 }
 
 func markOwner(actor string) string {
@@ -66,6 +83,19 @@ func (w *world) stopped(a autoheal.Action) []autoheal.Event {
 	return []autoheal.Event{w.workloadEvent(c)}
 }
 
+// taken is how much memory is in use on a node.
+func (w *world) taken(id autoheal.NodeID) int64 {
+	sum := int64(0)
+	for _, attempts := range w.work {
+		for _, a := range attempts {
+			if a.Node == id && live(a) {
+				sum += a.Request.MemoryMB
+			}
+		}
+	}
+	return sum
+}
+
 // started makes the asked attempt exist on the node with the lowest name that answers and is not to be avoided.
 func (w *world) started(a autoheal.Action) []autoheal.Event {
 	id := autoheal.WorkloadID(a.Target.ID)
@@ -79,11 +109,51 @@ func (w *world) started(a autoheal.Action) []autoheal.Event {
 		next.Request.MemoryMB = a.Params.MemoryMB
 	}
 	for _, n := range sortedKeys(w.nodes) {
-		if x := w.nodes[n]; x.Link == autoheal.LinkUp && x.Schedulable && !slices.Contains(a.Params.Avoid, n) && next.Request.MemoryMB <= x.Allocatable.MemoryMB {
+		if x := w.nodes[n]; x.Link == autoheal.LinkUp && x.Schedulable && !slices.Contains(a.Params.Avoid, n) && next.Request.MemoryMB <= x.Allocatable.MemoryMB-w.taken(n) {
 			next.Node, next.State, next.Ready = n, autoheal.Running, true
 			break
 		}
 	}
 	w.work[id][next.Attempt] = &next
 	return []autoheal.Event{w.workloadEvent(&next)}
+}
+
+func (w *world) command(verb string, kv map[string]string) {
+	c := autoheal.Command{Verb: autoheal.CommandVerb(verb), Actor: "ann", Role: "operator", Incident: autoheal.IncidentID(kv["incident"]), Scope: kv["scope"], Approval: kv["approval"], Reason: strings.ReplaceAll(kv["reason"], "_", " ")}
+	if k, id, ok := strings.Cut(kv["target"], "/"); ok {
+		c.Target = autoheal.Ref{Kind: autoheal.RefKind(k), ID: id}
+	}
+	if kv["role"] != "" {
+		c.Role = kv["role"]
+	}
+	w.step(Input{Commands: []autoheal.Command{c}})
+}
+
+func (w *world) show() {
+	for _, id := range w.core.d.incidentIDs() {
+		v := w.core.d.Incidents[id].view()
+		fmt.Fprintf(&w.out, "%s %s %s %s class=%s%s\n", v.ID, v.Kind, v.Subject, v.Phase, v.Class, heldText(v.Held))
+		for _, r := range v.Recoveries {
+			within := "?"
+			if r.WithinObjective != nil {
+				within = fmt.Sprint(*r.WithinObjective)
+			}
+			fmt.Fprintf(&w.out, "  %s %s %s%s %s try %d proof=%s safe=%s running=%s within=%s%s\n", r.Workload, r.Class, r.Step, endText(r.End), r.Rung, r.Try, r.Proof,
+				seconds(r.TimeToSafeSeconds), seconds(r.TimeToRunningSeconds), within, heldText(r.Held))
+		}
+	}
+}
+
+func endText(e autoheal.RecoveryEnd) string {
+	if e == "" {
+		return ""
+	}
+	return "(" + string(e) + ")"
+}
+
+func heldText(h *autoheal.Held) string {
+	if h == nil {
+		return ""
+	}
+	return " held=" + string(h.Reason)
 }

@@ -42,6 +42,8 @@ type IncidentOpened struct {
 	Cause      string               `json:"cause"`
 	Because    string               `json:"because"`
 	Simulated  bool                 `json:"simulated"`
+	// Members are the nodes of a domain that fell silent together (subject: a domain).
+	Members []autoheal.NodeID `json:"members,omitempty"`
 	// Whole is the number of ready GPU nodes of the pool (all ready nodes when it has none): the denominator of the budgets.
 	Whole int `json:"whole"`
 }
@@ -61,10 +63,13 @@ type IncidentMerged struct {
 
 // IncidentPhase changes an incident's phase.
 type IncidentPhase struct {
-	From   autoheal.Phase `json:"from"`
-	To     autoheal.Phase `json:"to"`
-	Reason string         `json:"reason"`
-	Silent bool           `json:"silent,omitempty"` // it ended while its node did not answer: that silence is dealt with
+	From       autoheal.Phase `json:"from"`
+	To         autoheal.Phase `json:"to"`
+	Reason     string         `json:"reason"`
+	Silent     bool           `json:"silent,omitempty"`     // it ended while its node did not answer: that silence is dealt with
+	Persistent bool           `json:"persistent,omitempty"` // it withdrew too often to count as transient
+	// Gone are those nodes of a domain that did not answer when its incident ended.
+	Gone []autoheal.NodeID `json:"gone,omitempty"`
 }
 
 // NodeBack says that a node answers again whose silence had been dealt with.
@@ -112,6 +117,8 @@ type RecoveryStep struct {
 	MemoryMB  int64                `json:"memoryMb,omitempty"`
 	Ran       time.Duration        `json:"ran,omitempty"` // how long the run that crashed lasted
 	Node      autoheal.NodeID      `json:"node,omitempty"`
+	Avoid     []autoheal.NodeID    `json:"avoid,omitempty"` // where the next copy must not go, beside the suspects
+	Spots     []autoheal.NodeID    `json:"spots,omitempty"` // reserved before anything is stopped, in the order of the members
 }
 
 // Held says that something waits; Released that it no longer does. Target names a recovery's workload or the incident's
@@ -165,6 +172,8 @@ type Running struct {
 	At       time.Time           `json:"at"`
 	Attempt  int                 `json:"attempt"`
 	Node     autoheal.NodeID     `json:"node"`
+	Like     string              `json:"like,omitempty"` // what takes as long to start: its image, of a process its name
+	Took     time.Duration       `json:"took,omitempty"` // since the start was asked for
 }
 
 // Overlap records for how long two copies of a workload were seen to run.
@@ -179,6 +188,9 @@ type MarkSet struct {
 	Ref  autoheal.Ref  `json:"ref"`
 	Verb autoheal.Verb `json:"verb"`
 	Mark autoheal.Mark `json:"mark"`
+	// What the node had, which it must have again before it comes back (behaviour B4).
+	GPUs     []autoheal.GPUID `json:"gpus,omitempty"`
+	MemoryMB int64            `json:"memoryMb,omitempty"`
 }
 
 // MarkCleared ends a MarkSet.
@@ -225,10 +237,11 @@ type RestartCounted struct {
 	OOMSteps int                 `json:"oomSteps"`
 }
 
-// RestartReset forgives.
+// RestartReset forgives; Attempt is the last one that is not to be counted any more.
 type RestartReset struct {
 	Workload autoheal.WorkloadID `json:"workload"`
 	Reason   string              `json:"reason"`
+	Attempt  int                 `json:"attempt,omitempty"`
 }
 
 // ApprovalAsked asks a person; ID is app-N.
@@ -272,9 +285,10 @@ type Command struct {
 
 // PauseSet stops all actions of the healer (scope "") or those of a maintenance scope; VetoSet those on one target.
 type PauseSet struct {
-	Scope string    `json:"scope"`
-	By    string    `json:"by"`
-	Until time.Time `json:"until,omitzero"`
+	Scope  string    `json:"scope"`
+	By     string    `json:"by"`
+	Until  time.Time `json:"until,omitzero"`
+	Reason string    `json:"reason,omitempty"`
 }
 
 // PauseCleared ends a PauseSet.
@@ -288,6 +302,7 @@ type VetoSet struct {
 	Target autoheal.Ref `json:"target"`
 	By     string       `json:"by"`
 	Until  time.Time    `json:"until,omitzero"`
+	Reason string       `json:"reason,omitempty"`
 }
 
 // VetoCleared ends a VetoSet.
@@ -315,7 +330,7 @@ type StormBegan struct {
 	Of     int `json:"of"`
 }
 
-// StormEnded ends it; By is a person, "contact", or "config".
+// StormEnded ends it; By is "released" (a person), "contact", or "domain" (it is the outage of a domain).
 type StormEnded struct {
 	By string `json:"by"`
 }

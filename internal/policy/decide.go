@@ -164,6 +164,16 @@ func (p *Policy) SubmitWarnings(w *autoheal.Workload) []string {
 	return out
 }
 
+// StartWarnings says where the usual time that w takes to start does not leave room for its grace (behaviour F1).
+func (p *Policy) StartWarnings(w *autoheal.Workload, usual time.Duration) []string {
+	objective, grace := p.Objective(w), p.Grace(w)
+	if usual+grace <= objective {
+		return nil
+	}
+	return []string{fmt.Sprintf("its objective of %s (class %s) cannot be met when its node falls silent: the median of the last 5 starts of its like is %s, and with its grace of %s that makes %s",
+		FormatDuration(objective), w.Class, FormatDuration(usual.Round(time.Second)), FormatDuration(grace), FormatDuration((usual + grace).Round(time.Second)))}
+}
+
 // Dwell returns how long a recovered workload must stay up to count as recovered (behaviour F1).
 func (p *Policy) Dwell(c autoheal.Class) time.Duration {
 	if c == autoheal.Critical {

@@ -4,7 +4,7 @@ import (
 	"autoheal.dev/autoheal"
 )
 
-// pause wants no new attempt, or attempts again; it kills nothing.
+// pause wants no new attempt, or attempts again, of a gang as a whole; it kills nothing.
 func (f *fleet) pause(a autoheal.Action) *autoheal.Error {
 	w, err := f.target(a)
 	if err != nil {
@@ -13,7 +13,13 @@ func (f *fleet) pause(a autoheal.Action) *autoheal.Error {
 	if w.desired == autoheal.DesiredCancelled || w.desired == autoheal.DesiredStopped {
 		return problem(autoheal.ErrConflict, "it is wanted %s", w.desired)
 	}
-	for _, x := range append([]*workload{w}, w.children...) {
+	all := append([]*workload{w}, w.children...)
+	for _, o := range f.order {
+		if o != w && w.Gang != "" && o.Gang == w.Gang && o.desired != autoheal.DesiredCancelled && o.desired != autoheal.DesiredStopped {
+			all = append(all, o)
+		}
+	}
+	for _, x := range all {
 		if a.Verb == autoheal.Pause {
 			m := f.markOf(a)
 			x.paused, x.desired = &m, autoheal.DesiredPaused

@@ -19,6 +19,7 @@ type book struct {
 	pauses    map[string]pauseNote
 	vetoes    map[string]pauseNote
 	storm     autoheal.IncidentID
+	words     map[autoheal.NodeID]bool // a person said that it is off
 	settled   map[autoheal.WorkloadID]int
 	paged     map[autoheal.IncidentID]int // pages for a missed objective
 	last      journal.Record
@@ -39,12 +40,21 @@ type noted struct {
 	id      autoheal.IncidentID
 	kind    autoheal.FailureKind
 	subject autoheal.Ref
+	members []autoheal.NodeID // of a domain: its nodes
 	phase   autoheal.Phase
 	opened  time.Time
 	touched time.Time // its last record
 	held    *journal.Held
 	recs    map[autoheal.WorkloadID]*notedRec
 	account bool
+}
+
+// nodes returns the nodes that an incident is about.
+func (i *noted) nodes() []autoheal.NodeID {
+	if i.subject.Kind == autoheal.RefNode {
+		return []autoheal.NodeID{autoheal.NodeID(i.subject.ID)}
+	}
+	return i.members
 }
 
 // notedRec is one recovery.
@@ -64,7 +74,7 @@ func newBook() *book {
 	return &book{
 		incidents: map[autoheal.IncidentID]*noted{}, intents: map[autoheal.ActionID]journal.Intent{}, epochs: map[autoheal.ActionID]uint64{},
 		results: map[autoheal.ActionID]autoheal.Outcome{}, marks: map[string]autoheal.IncidentID{}, pauses: map[string]pauseNote{},
-		vetoes: map[string]pauseNote{}, settled: map[autoheal.WorkloadID]int{}, paged: map[autoheal.IncidentID]int{},
+		vetoes: map[string]pauseNote{}, words: map[autoheal.NodeID]bool{}, settled: map[autoheal.WorkloadID]int{}, paged: map[autoheal.IncidentID]int{},
 		open: map[string]map[autoheal.ActionID]spent{}, window: map[string][]spent{},
 	}
 }
@@ -79,7 +89,7 @@ func (b *book) fold(r journal.Record) {
 	switch p := r.Data.(type) {
 	case journal.IncidentOpened:
 		b.incidents[r.Incident] = &noted{
-			id: r.Incident, kind: p.Kind, subject: p.Subject, phase: autoheal.Suspected, opened: r.At, touched: r.At, recs: map[autoheal.WorkloadID]*notedRec{},
+			id: r.Incident, kind: p.Kind, subject: p.Subject, members: p.Members, phase: autoheal.Suspected, opened: r.At, touched: r.At, recs: map[autoheal.WorkloadID]*notedRec{},
 		}
 		b.order = append(b.order, r.Incident)
 	case journal.IncidentPhase:
@@ -132,6 +142,10 @@ func (b *book) foldMore(r journal.Record) {
 		b.vetoes[p.Target.String()] = pauseNote{r.At, p.Until}
 	case journal.VetoCleared:
 		delete(b.vetoes, p.Target.String())
+	case journal.FenceConfirmed:
+		b.words[p.Node] = true
+	case journal.FenceUsed:
+		delete(b.words, p.Node)
 	case journal.RestartReset:
 		delete(b.settled, p.Workload)
 	case journal.BudgetSpent:

@@ -87,10 +87,15 @@ func graceKept() checker {
 	c.durable = func(s *sim, r journal.Record, _ []journal.Record) {
 		p, ok := r.Data.(journal.IncidentPhase)
 		i := s.book.incidents[r.Incident]
-		if !ok || i == nil || i.subject.Kind != autoheal.RefNode || p.From != autoheal.Suspected || p.To != autoheal.Recovering {
+		if !ok || i == nil || len(i.nodes()) == 0 || p.From != autoheal.Suspected || p.To != autoheal.Recovering {
 			return
 		}
-		from := lastSeen[i.subject.ID]
+		var from time.Time // of a domain the node that was heard of first
+		for _, n := range i.nodes() {
+			if at := lastSeen[string(n)]; !at.IsZero() && (from.IsZero() || at.Before(from)) {
+				from = at
+			}
+		}
 		if from.IsZero() {
 			return // it answers again
 		}
@@ -115,26 +120,29 @@ func syncedOnly() checker {
 	return c
 }
 
-// onSilence reports whether an intent rests on nothing but that a node does not answer.
-func (s *sim) onSilence(r journal.Record) (*noted, *notedRec, bool) {
+// silenced is an intent that rests on nothing but that a node does not answer.
+type silenced struct {
+	i    *noted
+	rec  *notedRec // nil for a cordon
+	node autoheal.NodeID
+}
+
+func (s *sim) onSilence(r journal.Record) (silenced, bool) {
 	in, ok := r.Data.(journal.Intent)
-	if !ok || !engines(in.Action) || in.Try > 1 {
-		return nil, nil, false
-	}
 	i := s.book.incidents[r.Incident]
-	if i == nil || i.subject.Kind != autoheal.RefNode {
-		return nil, nil, false
+	if !ok || !engines(in.Action) || in.Try > 1 || i == nil || len(i.nodes()) == 0 {
+		return silenced{}, false
 	}
 	switch in.Action.Verb {
 	case autoheal.Cordon:
-		return i, nil, true
+		return silenced{i: i, node: autoheal.NodeID(in.Action.Target.ID)}, true
 	case autoheal.Start:
 		rec := i.recs[in.Workload]
 		if rec != nil && rec.try == 1 && rec.proof != autoheal.ProofExitObserved && !rec.begun && !s.anyEnded(rec) {
-			return i, rec, true
+			return silenced{i, rec, rec.From}, true
 		}
 	}
-	return nil, nil, false
+	return silenced{}, false
 }
 
 // anyEnded reports whether the end of one of the copies that a recovery replaces was seen.
@@ -152,13 +160,13 @@ func (s *sim) anyEnded(rec *notedRec) bool {
 func stormHolds() checker {
 	c := checker{name: "storm-holds", says: "While the healer suspects its own view, nothing is done for a silence, but slowly for critical workloads that may run twice (behaviour D1, D2)."}
 	c.durable = func(s *sim, r journal.Record, _ []journal.Record) {
-		i, rec, ok := s.onSilence(r)
+		x, ok := s.onSilence(r)
 		if !ok || s.book.storm == "" {
 			return
 		}
 		began := s.book.incidents[s.book.storm].opened
-		free := rec != nil && rec.Class == autoheal.Critical && !rec.AtMostOnce && r.At.Sub(began) >= 10*time.Minute
-		s.check(c.name, free, "%s: %s during the storm %s", i.id, brief(r), s.book.storm)
+		free := x.rec != nil && x.rec.Class == autoheal.Critical && !x.rec.AtMostOnce && r.At.Sub(began) >= 10*time.Minute
+		s.check(c.name, free || s.book.words[x.node], "%s: %s during the storm %s", x.i.id, brief(r), s.book.storm)
 	}
 	return c
 }
@@ -189,14 +197,14 @@ func settles() checker {
 		silent[e.Node.ID] = e.Node.Link == autoheal.LinkSilent
 	}
 	c.durable = func(s *sim, r journal.Record, _ []journal.Record) {
-		i, _, ok := s.onSilence(r)
+		x, ok := s.onSilence(r)
 		if !ok {
 			return
 		}
-		for _, d := range s.w.byID[autoheal.NodeID(i.subject.ID)].domains {
+		for _, d := range s.w.byID[x.node].domains {
 			since := s.q.now.Sub(last[d])
 			s.check(c.name, since >= s.pol.Node.Settle-100*time.Millisecond || s.q.now.Sub(first[d]) >= 5*s.pol.Node.Settle-5*time.Millisecond,
-				"%s acts %s after another silence in %s", i.id, since, d)
+				"%s acts %s after another silence in %s", x.i.id, since, d)
 		}
 	}
 	return c

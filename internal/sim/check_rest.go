@@ -90,7 +90,7 @@ func incidentsMove() checker {
 		}
 		for _, id := range s.book.order {
 			i := s.book.incidents[id]
-			if i.phase.Ended() || i.kind == autoheal.NodeOffline && s.silent(i.subject) && s.handsTied() {
+			if i.phase.Ended() || i.kind == autoheal.NodeOffline && s.silent(i) && s.handsTied() {
 				continue
 			}
 			quiet := s.w.wall().Sub(i.touched)
@@ -100,9 +100,14 @@ func incidentsMove() checker {
 	return c
 }
 
-func (s *sim) silent(r autoheal.Ref) bool {
-	k := s.w.drv.contacts[autoheal.NodeID(r.ID)]
-	return k == nil || k.link != autoheal.LinkUp
+// silent reports whether some node of an incident does not answer; what is about no node counts as such.
+func (s *sim) silent(i *noted) bool {
+	for _, n := range i.nodes() {
+		if k := s.w.drv.contacts[n]; k == nil || k.link != autoheal.LinkUp {
+			return true
+		}
+	}
+	return len(i.nodes()) == 0
 }
 
 // handsTied reports whether a person or a storm keeps the healer from acting at all.

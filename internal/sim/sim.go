@@ -3,6 +3,7 @@ package sim
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"autoheal.dev/autoheal"
@@ -258,7 +259,8 @@ func (s *sim) durable(step []journal.Record) {
 		}
 		s.book.fold(r)
 		if p, ok := r.Data.(journal.AlertQueued); ok && p.Name == "node-quarantined" {
-			s.offenders[autoheal.NodeID(s.book.incidents[r.Incident].subject.ID)] = true
+			node, _, _ := strings.Cut(strings.TrimPrefix(p.DedupKey, "node/"), " ") // the incident may be that of its domain
+			s.offenders[autoheal.NodeID(node)] = true
 		}
 	}
 }

@@ -45,6 +45,7 @@ func All() []Tool {
 		New("incident_release", "End the hold of a mass outage: recovery goes on.", disrupt, incidentRelease).needs(RoleApprover),
 		New("postmortem_get", "The post-mortem of an ended incident.", read, postMortemGet),
 		New("healer_status", "What the healer thinks of itself: epoch, holds, vetoes, maintenance, approvals asked for.", read, healerStatus),
+		New("config_get", "The configuration that the running healer goes by: every setting, its value and its origin.", read, configGet),
 		New("healer_pause", "Stop the healer from acting; it goes on observing.", contain, healerPause),
 		New("healer_resume", "Let the healer act again.", safe, healerResume),
 		New("veto_set", "Make the healer leave one target alone.", contain, vetoSet),

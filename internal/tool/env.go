@@ -76,6 +76,7 @@ type Env struct {
 	Nodes     Nodes              // nil where nodes do not ask to join
 	Healer    Healer
 	Policy    func() *policy.Policy
+	Config    func() *policy.Loaded // what is in force, with its origins; nil where that is not known
 	Now       func() time.Time
 	Caller    Caller
 	// NewID makes the identifier of a submission that names none; nil means a random one.

@@ -116,6 +116,7 @@ var calls = map[string]string{
 	"incident_release":    `{"incidentId":"inc-000002"}`,
 	"postmortem_get":      `{}`,
 	"healer_status":       `{}`,
+	"config_get":          `{}`,
 	"healer_pause":        `{"duration":"30m"}`,
 	"healer_resume":       `{}`,
 	"veto_set":            `{"target":"node/n1"}`,

@@ -167,9 +167,13 @@ func hideEnv(s autoheal.Spec) *ShownSpec {
 	return out
 }
 
-// objectiveWarnings says at once where the objective of a new workload cannot be met on silence alone (behaviour A4).
+// objectiveWarnings says at once where the objective of a new workload cannot be met: on silence alone (behaviour A4), or
+// with the time that its like takes to start (F1).
 func objectiveWarnings(ctx context.Context, env *Env, id autoheal.WorkloadID) []string {
-	w, err := findWorkload(ctx, env, string(id))
+	if y, err := env.Healer.Why(ctx, autoheal.WorkloadRef(id)); err == nil {
+		return y.Warnings
+	}
+	w, err := findWorkload(ctx, env, string(id)) // the healer has not seen it yet
 	if err != nil || w.Class != autoheal.Critical || !w.AtMostOnce {
 		return nil
 	}

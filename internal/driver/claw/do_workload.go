@@ -2,6 +2,7 @@ package claw
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"strconv"
 	"time"
@@ -337,7 +338,8 @@ func (d *Driver) retellLocked(w *workload, now time.Time) {
 	d.kick()
 }
 
-// planPause wants no new attempt (pause) or attempts again (resume); it kills nothing. It holds for replicas too.
+// planPause wants no new attempt (pause) or attempts again (resume); it kills nothing. It holds for replicas too, and for
+// the other ranks of a gang: a gang starts whole or not at all.
 func (d *Driver) planPause(a autoheal.Action) (effect, *autoheal.Error) {
 	w, err := d.targetWorkload(a)
 	if err != nil {
@@ -347,6 +349,11 @@ func (d *Driver) planPause(a autoheal.Action) (effect, *autoheal.Error) {
 		return effect{}, problem(autoheal.ErrConflict, "it is wanted %s", w.desired)
 	}
 	all := []*workload{w}
+	for _, id := range slices.Sorted(maps.Keys(d.gangs[w.set.Gang])) {
+		if o := d.gangs[w.set.Gang][id]; o != w && o.desired != autoheal.DesiredCancelled && o.desired != autoheal.DesiredStopped {
+			all = append(all, o)
+		}
+	}
 	for _, id := range childIDs(d.children[w.id]) {
 		if c := d.children[w.id][id]; c.desired != autoheal.DesiredCancelled {
 			all = append(all, c)

@@ -284,6 +284,15 @@ func checkGang(b *bench) {
 			}
 		}
 	})
+	all := func(want autoheal.Desired) func(o *observer) bool {
+		return func(o *observer) bool {
+			return !slices.ContainsFunc(ids, func(id autoheal.WorkloadID) bool { return o.current(id).Desired != want })
+		}
+	}
+	b.mustDo(autoheal.Action{Verb: autoheal.Pause, Target: autoheal.WorkloadRef(ids[size-1])})
+	b.await("a gang is paused as a whole", all(autoheal.DesiredPaused))
+	b.mustDo(autoheal.Action{Verb: autoheal.Resume, Target: autoheal.WorkloadRef(ids[0])})
+	b.await("and resumed as a whole", all(autoheal.DesiredRunning))
 	var second []autoheal.WorkloadID
 	for r := range size { // no GPU is left
 		second = append(second, b.submitOnly(member("late", r, 1)))

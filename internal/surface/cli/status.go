@@ -85,8 +85,8 @@ func renderStatus(p *page, raw json.RawMessage) error {
 		"GPUs", gpuText(v.Cluster.GPUs),
 		"Workloads", fmt.Sprintf("%d running, %d pending, %d failed", v.Cluster.Workloads.Running, v.Cluster.Workloads.Pending, v.Cluster.Workloads.Failed),
 		"Healer", healerText(v.Healer),
-		"Vetoes", strings.Join(v.Healer.Vetoes, ", "),
-		"Maintenance", maintenanceText(p, v.Healer.Maintenance),
+		"Vetoes", heldWindows(p, v.Healer.Vetoed),
+		"Maintenance", heldWindows(p, v.Healer.Maintenance),
 	)
 	if len(v.Incidents.Incidents) > 0 {
 		p.gap()
@@ -139,11 +139,15 @@ func healerText(st autoheal.HealerStatus) string {
 	return fmt.Sprintf("%s (version %s, epoch %d)", strings.Join(said, "; "), st.Version, st.Epoch)
 }
 
-// maintenanceText names the windows that keep the healer away now, and when each ends.
-func maintenanceText(p *page, windows []autoheal.Held) string {
+// heldWindows names what keeps the healer away now, on whose word, and when each ends.
+func heldWindows(p *page, windows []autoheal.Held) string {
 	var said []string
 	for _, w := range windows {
-		said = append(said, w.Detail+", ends "+p.until(w.Until))
+		text := w.Detail
+		if !w.Until.IsZero() {
+			text += ", ends " + p.until(w.Until)
+		}
+		said = append(said, text)
 	}
 	return strings.Join(said, "; ")
 }

@@ -58,10 +58,19 @@ var (
 func (w *World) Env() *tool.Env {
 	n := 0
 	return &tool.Env{
-		Cluster: w, Workloads: w, Nodes: w, Healer: w, Policy: policy.Default, Now: func() time.Time { return Now },
+		Cluster: w, Workloads: w, Nodes: w, Healer: w, Policy: policy.Default, Config: defaults, Now: func() time.Time { return Now },
 		Caller: tool.Caller{Name: "alice", Role: tool.RoleAdmin},
 		NewID:  func() string { n++; return fmt.Sprintf("submit-%d", n) },
 	}
+}
+
+// defaults is a configuration in which nothing was set.
+func defaults() *policy.Loaded {
+	l, err := policy.Load(policy.Source{})
+	if err != nil {
+		panic(err) // the defaults are refused: every test says so
+	}
+	return l
 }
 
 // Change changes the world under its lock and tells those who follow it.

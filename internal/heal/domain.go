@@ -1,0 +1,236 @@
+package heal
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"autoheal.dev/autoheal"
+	"autoheal.dev/autoheal/internal/journal"
+)
+
+// nodes returns the nodes that an incident is about: one, those of a domain that fell silent together, or none.
+func (i *incident) nodes() []autoheal.NodeID {
+	switch i.Subject.Kind {
+	case autoheal.RefNode:
+		return []autoheal.NodeID{autoheal.NodeID(i.Subject.ID)}
+	case autoheal.RefDomain:
+		return i.Members
+	}
+	return nil
+}
+
+// subjects returns the names under which an incident is found: its own, and those of a domain's nodes.
+func (i *incident) subjects() []string {
+	out := []string{i.Subject.String()}
+	for _, n := range i.Members {
+		out = append(out, autoheal.NodeRef(n).String())
+	}
+	return out
+}
+
+// nodeOf returns the node whose silence a recovery rests on; "" when it rests on something else.
+func (i *incident) nodeOf(rec *recovery) autoheal.NodeID {
+	switch i.Subject.Kind {
+	case autoheal.RefNode:
+		return autoheal.NodeID(i.Subject.ID)
+	case autoheal.RefDomain:
+		return rec.From
+	}
+	return ""
+}
+
+// untouched reports whether an incident on nodes has done nothing yet, so that a larger cause can take its place.
+func (i *incident) untouched() bool {
+	if i.Phase != autoheal.Suspected || len(i.Actions) > 0 {
+		return false
+	}
+	for _, w := range i.Order {
+		if s := i.Recoveries[w].Step; s != autoheal.StepWaiting && s != autoheal.StepDone {
+			return false
+		}
+	}
+	return true
+}
+
+// onNode returns the open incident that a node is part of, or nil.
+func (c *Core) onNode(id autoheal.NodeID) *incident {
+	return c.d.Incidents[c.ix.open[autoheal.NodeRef(id).String()]]
+}
+
+// outage is a domain of which every node is silent, enough of them since a moment ago.
+type outage struct {
+	domain   autoheal.Domain
+	size     int
+	fresh    []autoheal.NodeID // those that fell silent at once and have not been acted upon
+	up, rest int               // of so many other nodes so many answer
+}
+
+// openOutages opens an incident for each domain that is out, the largest first: a zone is one cause and not one a rack.
+func (c *Core) openOutages() {
+	for {
+		var largest *outage
+		asked := map[autoheal.Domain]bool{}
+		for _, id := range slices.Sorted(maps.Keys(c.v.silent)) {
+			n := c.v.nodes[id]
+			for _, d := range n.Domains {
+				if asked[d] || !c.fresh(n) {
+					continue
+				}
+				asked[d] = true
+				if o := c.outageOf(d); o != nil && (largest == nil || o.size > largest.size) {
+					largest = o
+				}
+			}
+		}
+		if largest == nil || !c.openOutage(largest) {
+			return
+		}
+	}
+}
+
+// outageOf reports whether a domain is out (behaviour D1): none of its nodes answers, at least storm.minNodes of them fell
+// silent at once, and more than storm.fraction of the others answer. Silences that have been dealt with are old news: they
+// neither make an outage nor count among the others.
+func (c *Core) outageOf(d autoheal.Domain) *outage {
+	nodes := c.v.domain[d]
+	o := &outage{domain: d, size: len(nodes), up: c.v.ready, rest: c.v.ready}
+	for _, id := range slices.Sorted(maps.Keys(nodes)) {
+		if !nodes[id] {
+			return nil
+		}
+		if c.fresh(c.v.nodes[id]) && c.joins(id, o) {
+			o.fresh = append(o.fresh, id)
+		}
+	}
+	for id := range c.v.silent {
+		if _, inside := nodes[id]; !inside && c.d.Gone[id] == "" {
+			o.rest++
+		}
+	}
+	if len(o.fresh) < c.pol.Storm.MinNodes || float64(o.up) <= c.pol.Storm.Fraction*float64(o.rest) {
+		return nil
+	}
+	return o
+}
+
+// fresh reports whether a silent node fell silent together with others, lately or when the storm under way began.
+func (c *Core) fresh(n *autoheal.Node) bool {
+	at := c.now
+	if s := c.d.Storm; s != nil {
+		at = s.Since
+	}
+	return c.d.Gone[n.ID] == "" && at.Sub(n.LinkSince) <= c.pol.Storm.Window
+}
+
+// joins reports whether the silence of a node may become part of an outage: nothing has been done for it, and what it is
+// part of already is smaller and lies within.
+func (c *Core) joins(id autoheal.NodeID, o *outage) bool {
+	i := c.onNode(id)
+	if i == nil || i.Subject.Kind == autoheal.RefNode {
+		return i == nil || i.untouched()
+	}
+	within := func(m autoheal.NodeID) bool { _, ok := c.v.domain[o.domain][m]; return ok }
+	return i.untouched() && len(c.v.domain[autoheal.Domain(i.Subject.ID)]) < o.size && !slices.ContainsFunc(i.Members, func(m autoheal.NodeID) bool { return !within(m) })
+}
+
+// openOutage opens the one incident of a domain that is out. It takes the place of the incidents on its nodes; each workload
+// keeps its own clock, counted from the last contact with its own node.
+func (c *Core) openOutage(o *outage) bool {
+	id := autoheal.IncidentID(fmt.Sprintf("inc-%06d", c.d.Counters.Incident+1))
+	p := journal.IncidentOpened{
+		Kind: autoheal.NodeOffline, Subject: autoheal.Ref{Kind: autoheal.RefDomain, ID: string(o.domain)}, Since: c.now, Seen: c.now,
+		Domains: []autoheal.Domain{o.domain}, Members: o.fresh, Confidence: 0.8, Because: "node_offline.domain", Whole: max(c.v.whole(), 1), Simulated: c.v.simulated,
+		Cause: fmt.Sprintf("%s is out: none of its %d nodes answers, while %d of the %d others do", o.domain, o.size, o.up, o.rest),
+	}
+	var parts []*incident
+	for _, n := range o.fresh {
+		if seen := c.v.nodes[n].LastSeen; seen.Before(p.Since) {
+			p.Since = seen
+		}
+		if i := c.onNode(n); i != nil && !slices.Contains(parts, i) {
+			p.Whole = max(p.Whole, i.Whole)
+			parts = append(parts, i)
+		}
+	}
+	if !c.record(id, p) {
+		return false
+	}
+	i := c.d.Incidents[id]
+	for _, part := range parts {
+		c.evidence(i, autoheal.Finding{Evidence: part.Evidence})
+		for _, w := range slices.Clone(part.Order) {
+			c.done(part, part.Recoveries[w], autoheal.EndCancelled, "taken over by "+string(id))
+		}
+		c.record(part.ID, journal.IncidentMerged{Into: id, Reason: "part of"})
+		c.phase(part, autoheal.Cleared, "part of the outage of "+string(o.domain))
+	}
+	for _, n := range o.fresh {
+		c.affected(i, n)
+	}
+	c.dirty[key{inc: id}] = true
+	return true
+}
+
+// stepCrowd decides what it means that many nodes fell silent, once no more do: a domain is out, or the healer suspects its
+// own view. It gives every node the time to miss a probe first, so that one cause is one message.
+func (c *Core) stepCrowd() {
+	if !c.v.synced {
+		return
+	}
+	k := key{what: dutyCrowd}
+	if at := c.v.settled(""); c.now.Before(at) {
+		c.after(k, at)
+		return
+	}
+	if c.d.Storm == nil { // else stepStorm does
+		c.openOutages()
+	}
+	c.countCrowd()
+	switch at := c.crowdUntil(); {
+	case c.crowdAt.IsZero():
+	case c.now.Before(at):
+		c.after(k, at)
+	default:
+		silent := c.unexplained()
+		c.crowdAt = time.Time{}
+		c.beginStorm(silent, c.v.ready+silent)
+	}
+}
+
+// countCrowd notes since when so many nodes are silent that it needs an explanation.
+func (c *Core) countCrowd() {
+	switch {
+	case c.d.Storm != nil || !c.tooMany(c.unexplained()):
+		c.crowdAt = time.Time{}
+	case c.crowdAt.IsZero():
+		c.crowdAt = c.now
+	}
+}
+
+func (c *Core) tooMany(silent int) bool {
+	return silent >= c.pol.Storm.MinNodes && float64(silent) > c.pol.Storm.Fraction*float64(c.v.ready+silent)
+}
+
+func (c *Core) crowdUntil() time.Time {
+	at, settled := c.crowdAt.Add(c.pol.Node.ProbeInterval+c.pol.Node.ProbeTimeout), c.v.settled("")
+	if settled.After(at) {
+		return settled
+	}
+	return at
+}
+
+// unexplained counts the nodes that fell silent together, without those of a domain that is known to be out.
+func (c *Core) unexplained() int {
+	count := 0
+	for id := range c.v.silent {
+		if !c.fresh(c.v.nodes[id]) {
+			continue
+		}
+		if i := c.onNode(id); i == nil || i.Subject.Kind != autoheal.RefDomain {
+			count++
+		}
+	}
+	return count
+}
