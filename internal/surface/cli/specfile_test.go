@@ -58,3 +58,26 @@ func TestExitCodes(t *testing.T) {
 		}
 	}
 }
+
+// TestExamples: every example is a file that submit takes as it is.
+func TestExamples(t *testing.T) {
+	files, err := filepath.Glob(filepath.Join("..", "..", "..", "examples", "*.yaml"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no examples: %v", err)
+	}
+	for _, f := range files {
+		data, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		docs, err := readSpecs(f, data)
+		if err != nil {
+			t.Error(err)
+		}
+		for _, d := range docs {
+			if err := tool.CheckSubmission(d.raw); err != nil {
+				t.Errorf("%s: %v", d.at, err)
+			}
+		}
+	}
+}

@@ -30,7 +30,7 @@ func (a *app) submitCmd() *cobra.Command {
 		Long: "Submit workloads from a YAML or JSON file (one or several documents, - reads the standard input) or from flags.\n" +
 			"The keys of a file are the parameters of workload_submit; a mistake is named with file, line and column, and nothing of\n" +
 			"the file is submitted then. The values of environment variables are never shown again.",
-		Example: "  autoheal submit -f train.yaml\n  autoheal submit --name hello --image host -- /bin/sh -c 'echo hello; sleep 60'\n" +
+		Example: "  autoheal submit -f examples/train.yaml\n  autoheal submit --name hello --image host -- /bin/sh -c 'echo hello; sleep 60'\n" +
 			"  TOKEN=… autoheal submit --name pull --image host --env TOKEN -- ./pull.sh",
 	}
 	f := cmd.Flags()
