@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"autoheal.dev/autoheal"
@@ -133,10 +134,13 @@ func (c *Core) order(keys []key) []key {
 		all[n] = d
 	}
 	slices.SortFunc(all, func(a, b due) int {
-		if a.rank != b.rank {
+		switch {
+		case a.rank != b.rank:
 			return a.rank - b.rank
+		case a.deadline != b.deadline:
+			return cmp.Compare(a.deadline, b.deadline)
 		}
-		return cmp.Or(cmp.Compare(a.deadline, b.deadline), a.k.compare(b.k))
+		return a.k.compare(b.k)
 	})
 	keys = keys[:0]
 	for n := range all {
@@ -151,10 +155,13 @@ func (c *Core) order(keys []key) []key {
 func (c *Core) busy() bool { return len(c.dirty)+len(c.backlog)+len(c.woken) > 0 }
 
 func (k key) compare(o key) int {
-	if c := cmp.Compare(k.inc, o.inc); c != 0 {
+	if c := strings.Compare(string(k.inc), string(o.inc)); c != 0 {
 		return c
 	}
-	return cmp.Or(cmp.Compare(k.w, o.w), cmp.Compare(k.what, o.what))
+	if c := strings.Compare(string(k.w), string(o.w)); c != 0 {
+		return c
+	}
+	return strings.Compare(k.what, o.what)
 }
 
 // markAll marks everything that is under way.
@@ -226,8 +233,11 @@ type turn struct {
 
 func (t *turns) Len() int { return len(t.queue) }
 func (t *turns) Less(a, b int) bool {
-	x, y := t.queue[a], t.queue[b]
-	return cmp.Or(x.deadline.Compare(y.deadline), x.k.compare(y.k)) < 0
+	x, y := &t.queue[a], &t.queue[b]
+	if c := x.deadline.Compare(y.deadline); c != 0 {
+		return c < 0
+	}
+	return x.k.compare(y.k) < 0
 }
 func (t *turns) Swap(a, b int) { t.queue[a], t.queue[b] = t.queue[b], t.queue[a] }
 func (t *turns) Push(x any)    { t.queue = append(t.queue, x.(turn)) }

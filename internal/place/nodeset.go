@@ -1,7 +1,6 @@
 package place
 
 import (
-	"cmp"
 	"iter"
 	"slices"
 	"sort"
@@ -13,10 +12,6 @@ type entry struct {
 	rank   int64
 	number uint32
 	slot   uint32 // of the node
-}
-
-func (e entry) compare(o entry) int {
-	return cmp.Or(cmp.Compare(e.rank, o.rank), cmp.Compare(e.number, o.number))
 }
 
 func (e entry) before(o entry) bool {

@@ -1,6 +1,7 @@
 package place
 
 import (
+	"cmp"
 	"iter"
 	"math"
 	"math/rand/v2"
@@ -39,7 +40,7 @@ func TestNodeSet(t *testing.T) {
 		grow := step < 10_000
 		if len(want) == 0 || grow == (rnd.IntN(4) > 0) {
 			e := entry{rnd.Int64N(100), rnd.Uint32(), uint32(step)}
-			at, _ := slices.BinarySearchFunc(want, e, entry.compare)
+			at, _ := slices.BinarySearchFunc(want, e, func(a, b entry) int { return cmp.Or(cmp.Compare(a.rank, b.rank), cmp.Compare(a.number, b.number)) })
 			want = slices.Insert(want, at, e)
 			s.add(e)
 		} else {
