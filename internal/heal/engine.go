@@ -51,6 +51,7 @@ type Engine struct {
 	asked    time.Time                          // when it meant to do so again
 	blocked  *autoheal.Held
 	written  int // records since the last snapshot
+	enough   int // of them for the next one
 }
 
 // request is a command with where its answer goes.
@@ -63,7 +64,8 @@ type request struct {
 const (
 	heartbeat     = time.Second      // it wakes at least so often, to notice that it did not
 	batchMost     = 256              // inputs taken into one Step
-	snapshotEvery = 20000            // records between snapshots
+	snapshotEvery = 20000            // records between snapshots, at least
+	snapshotShare = 256              // bytes of a snapshot for each record before the next one: a large state is written more seldom
 	blockedRetry  = time.Second      // between tries to write the journal again
 	blockedDwell  = 60 * time.Second // the journal is writable for so long before anything is done again
 )
@@ -261,13 +263,14 @@ func (e *Engine) restore(ctx context.Context) error {
 
 // compact replaces old records by a snapshot now and then. A failure is no loss: it is tried again later.
 func (e *Engine) compact(ctx context.Context, records int) {
-	if e.written += records; e.written < snapshotEvery {
+	if e.written += records; e.written < max(snapshotEvery, e.enough) {
 		return
 	}
 	e.written = 0
 	keep := e.core.now.Add(-e.core.pol.State.IncidentsKeep)
 	snap, err := e.core.snapshot(keep)
 	if err == nil {
+		e.enough = len(snap.Data.(journal.Snapshot).State) / snapshotShare
 		err = e.opt.Store.Compact(context.WithoutCancel(ctx), snap, keep)
 	}
 	if err == nil {
