@@ -58,6 +58,7 @@ func (x *Index) link(s *nodeState) {
 
 // unlink takes a node out of the sets that link put it into.
 func (x *Index) unlink(s *nodeState) {
+	x.put()
 	if s.refusal != "" {
 		x.barred.remove(s.entry(0))
 		return

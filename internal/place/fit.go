@@ -74,6 +74,7 @@ func largestFirst(rs []Request) []int {
 
 // fit tries the nominated node and reservations of the workload's own, then nodes away from its siblings, then theirs.
 func (x *Index) fit(r *Request) (Spot, bool) {
+	x.put()
 	if spot, ok := x.fitReserved(r); ok {
 		return spot, true
 	}

@@ -69,6 +69,7 @@ type Index struct {
 	fitted  nodeSet                          // usable nodes with GPUs, most room first
 	byAlloc nodeSet                          // usable nodes, largest allocatable memory first
 	barred  nodeSet                          // nodes where nothing may be placed now, by ID
+	lifted  *nodeState                       // not in the sets at present, see take
 	latest  time.Time                        // latest StartedAt seen
 }
 
@@ -240,13 +241,22 @@ func (x *Index) unchain(h *holding) {
 	}
 }
 
+// take takes what h holds from its node, or gives it back. The node stays out of the sets until another changes or somebody
+// searches: what happens to one node often comes together.
 func (x *Index) take(h *holding, sign int) {
 	s := h.node
-	if !s.known || s.refusal != "" {
-		s.take(h, sign)
-		return
+	if s.known && s.refusal == "" && x.lifted != s {
+		x.put()
+		x.lift(s)
+		x.lifted = s
 	}
-	x.lift(s)
 	s.take(h, sign)
-	x.settle(s)
+}
+
+// put puts the node that take took out of the sets back into them.
+func (x *Index) put() {
+	if s := x.lifted; s != nil {
+		x.lifted = nil
+		x.settle(s)
+	}
 }

@@ -100,6 +100,7 @@ func (x *Index) misses(r *Request) string {
 // nearest returns up to maxLookups nodes. Where GPUs are asked for, a node that has enough but cannot be used now comes
 // before one that has none.
 func (x *Index) nearest(r *Request) []*nodeState {
+	x.put()
 	var out []*nodeState
 	take := func(nodes *nodeSet) {
 		for n := range x.all(nodes) {
