@@ -63,7 +63,7 @@ type request struct {
 // How the loop runs.
 const (
 	heartbeat     = time.Second      // it wakes at least so often, to notice that it did not
-	batchMost     = 256              // inputs taken into one Step
+	batchMost     = 128              // inputs taken into one Step
 	snapshotEvery = 20000            // records between snapshots, at least
 	snapshotShare = 256              // bytes of a snapshot for each record before the next one: a large state is written more seldom
 	blockedRetry  = time.Second      // between tries to write the journal again
