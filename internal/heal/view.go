@@ -100,8 +100,9 @@ func (v *view) current(ids []autoheal.WorkloadID) []*autoheal.Workload {
 
 // insert and remove keep a sorted list, and drop it with its last entry.
 func insert[K comparable](m map[K][]autoheal.WorkloadID, k K, id autoheal.WorkloadID) {
-	at, _ := slices.BinarySearch(m[k], id)
-	m[k] = slices.Insert(m[k], at, id)
+	ids := m[k]
+	at, _ := slices.BinarySearch(ids, id)
+	m[k] = slices.Insert(ids, at, id)
 }
 
 func remove[K comparable](m map[K][]autoheal.WorkloadID, k K, id autoheal.WorkloadID) {
