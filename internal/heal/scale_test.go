@@ -3,6 +3,7 @@ package heal
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -163,6 +164,44 @@ func same[K cmp.Ordered](t *testing.T, step int, what string, got, want map[K][]
 	for k := range want {
 		if !slices.Equal(got[k], want[k]) {
 			t.Fatalf("step %d: %s %v: %v, want %v", step, what, k, got[k], want[k])
+		}
+	}
+}
+
+// TestListingDropsWhatItLacks lists a cluster anew, at random without some of it: what was not listed is gone, older
+// attempts one by one.
+func TestListingDropsWhatItLacks(t *testing.T) {
+	rnd, now := rand.New(rand.NewPCG(9, 10)), time.Unix(1000, 0).UTC()
+	v := newView(actPolicy(t))
+	for range 300 {
+		v.apply(autoheal.Event{Kind: autoheal.EventLost}, now)
+		nodes, attempts := map[autoheal.NodeID]bool{}, map[attemptID]bool{}
+		highest := map[autoheal.WorkloadID]int{}
+		for range rnd.IntN(30) {
+			n := &autoheal.Node{ID: autoheal.NodeID(fmt.Sprint("n", rnd.IntN(6))), Link: autoheal.LinkUp}
+			nodes[n.ID] = true
+			v.apply(autoheal.Event{Kind: autoheal.EventNode, Node: n}, now)
+			w := &autoheal.Workload{ID: autoheal.WorkloadID(fmt.Sprint("w", rnd.IntN(6))), Attempt: 1 + rnd.IntN(4), Node: n.ID, State: autoheal.Running}
+			attempts[attemptID{w.ID, w.Attempt}] = true
+			highest[w.ID] = max(highest[w.ID], w.Attempt)
+			v.apply(autoheal.Event{Kind: autoheal.EventWorkload, Workload: w}, now)
+			if rnd.IntN(10) == 0 { // it goes while the rest is being listed
+				ref := w.Ref()
+				v.apply(autoheal.Event{Kind: autoheal.EventGone, Gone: &ref}, now)
+				delete(highest, w.ID)
+				maps.DeleteFunc(attempts, func(a attemptID, _ bool) bool { return a.id == w.ID })
+			}
+		}
+		v.apply(autoheal.Event{Kind: autoheal.EventSynced}, now)
+		if !slices.Equal(sortedKeys(v.nodes), sortedKeys(nodes)) || !slices.Equal(sortedKeys(v.cur), sortedKeys(highest)) {
+			t.Fatalf("nodes %v, want %v; workloads %v, want %v", sortedKeys(v.nodes), sortedKeys(nodes), sortedKeys(v.cur), sortedKeys(highest))
+		}
+		for id := range v.old {
+			for n := range v.old[id] {
+				if !attempts[attemptID{id, n}] {
+					t.Fatalf("attempt %d of %s was not listed and is kept", n, id)
+				}
+			}
 		}
 	}
 }

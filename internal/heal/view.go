@@ -39,20 +39,22 @@ type view struct {
 
 // listing is what a full listing has brought so far.
 type listing struct {
-	nodes    map[autoheal.NodeID]bool
-	attempts map[attemptID]bool
-	ids      map[autoheal.WorkloadID]bool // of attempts; made when it is asked for
+	nodes map[autoheal.NodeID]bool
+	work  map[autoheal.WorkloadID]int // the first attempt that came
+	more  map[attemptID]bool          // others of the same workloads
 }
 
-// has reports whether any attempt of a workload was listed.
-func (l *listing) has(id autoheal.WorkloadID) bool {
-	if l.ids == nil {
-		l.ids = map[autoheal.WorkloadID]bool{}
-		for a := range l.attempts {
-			l.ids[a.id] = true
-		}
+func (l *listing) note(id autoheal.WorkloadID, attempt int) {
+	if first, known := l.work[id]; !known {
+		l.work[id] = attempt
+	} else if first != attempt {
+		l.more[attemptID{id, attempt}] = true
 	}
-	return l.ids[id]
+}
+
+func (l *listing) has(id autoheal.WorkloadID, attempt int) bool {
+	first, known := l.work[id]
+	return known && first == attempt || l.more[attemptID{id, attempt}]
 }
 
 type attemptID struct {
@@ -149,7 +151,7 @@ func (v *view) apply(e autoheal.Event, now time.Time) (c detect.Change, changed 
 	case autoheal.EventLost:
 		v.synced = false
 		if len(v.nodes)+len(v.cur) > 0 {
-			v.listed = &listing{nodes: map[autoheal.NodeID]bool{}, attempts: map[attemptID]bool{}}
+			v.listed = &listing{nodes: map[autoheal.NodeID]bool{}, work: map[autoheal.WorkloadID]int{}, more: map[attemptID]bool{}}
 		}
 	}
 	return detect.Change{}, false
@@ -265,7 +267,7 @@ func (v *view) newSilence(n *autoheal.Node, now time.Time) {
 
 func (v *view) setWorkload(w *autoheal.Workload) (detect.Change, bool) {
 	if v.listed != nil {
-		v.listed.attempts[attemptID{w.ID, w.Attempt}] = true
+		v.listed.note(w.ID, w.Attempt)
 	}
 	before := v.cur[w.ID]
 	if before != nil && w.Attempt < before.Attempt {
@@ -357,6 +359,9 @@ func (v *view) gone(r autoheal.Ref) {
 	switch r.Kind {
 	case autoheal.RefNode:
 		id := autoheal.NodeID(r.ID)
+		if v.listed != nil {
+			delete(v.listed.nodes, id)
+		}
 		v.count(v.nodes[id], -1)
 		v.unsilence(id)
 		v.leave(v.nodes[id])
@@ -367,6 +372,9 @@ func (v *view) gone(r autoheal.Ref) {
 		v.index.RemoveNode(id)
 	case autoheal.RefWorkload:
 		id := autoheal.WorkloadID(r.ID)
+		if v.listed != nil {
+			delete(v.listed.work, id)
+		}
 		if w := v.cur[id]; w != nil {
 			v.place(w, nil)
 			v.index.RemoveWorkload(id, w.Attempt)
@@ -385,19 +393,23 @@ func (v *view) sweep() {
 	if l == nil {
 		return
 	}
-	for id := range v.nodes {
-		if !l.nodes[id] {
-			v.gone(autoheal.NodeRef(id))
+	if len(l.nodes) < len(v.nodes) { // what is listed is known: as many are the same
+		for id := range v.nodes {
+			if !l.nodes[id] {
+				v.gone(autoheal.NodeRef(id))
+			}
 		}
 	}
-	for id, w := range v.cur {
-		if !l.attempts[attemptID{id, w.Attempt}] && !l.has(id) {
-			v.gone(autoheal.WorkloadRef(id))
+	if len(l.work) < len(v.cur) {
+		for id := range v.cur {
+			if _, listed := l.work[id]; !listed {
+				v.gone(autoheal.WorkloadRef(id))
+			}
 		}
 	}
 	for id, attempts := range v.old {
 		for n := range attempts {
-			if !l.attempts[attemptID{id, n}] {
+			if !l.has(id, n) {
 				v.dropOld(id, n)
 			}
 		}
