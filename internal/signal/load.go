@@ -210,6 +210,7 @@ func (f *fields) meaning(m *Meaning) {
 	oneOf(f, "severity", &m.Severity, Critical, Error, Warning, Info)
 	f.flag("transient", &m.Transient)
 	f.flag("consequence", &m.Consequence)
+	f.list("follows", &m.Follows)
 	f.flag("yields", &m.Yields)
 	f.flag("benign", &m.Benign)
 	f.flag("stated", &m.Stated)

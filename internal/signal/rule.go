@@ -52,6 +52,8 @@ type Meaning struct {
 	Transient bool
 	// Consequence marks what follows from something else: a verdict prefers a cause, and takes this only alone.
 	Consequence bool
+	// Follows lists codes of which this is a consequence where they stand on the same thing; without them it is a cause.
+	Follows []string
 	// Yields means that the cause is vague, such as a PCIe link: one that names the part is preferred.
 	Yields bool
 	// Benign lines are recognised in order to be ignored.

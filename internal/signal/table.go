@@ -82,6 +82,9 @@ func (m Meaning) over(entry Meaning) Meaning {
 	set(&m.Source, entry.Source)
 	m.Transient = m.Transient || entry.Transient
 	m.Consequence = m.Consequence || entry.Consequence
+	if entry.Follows != nil {
+		m.Follows = entry.Follows
+	}
 	m.Yields = m.Yields || entry.Yields
 	m.Benign = m.Benign || entry.Benign
 	m.Stated = m.Stated || entry.Stated

@@ -84,7 +84,17 @@ func standing(found []Found) []Found {
 			live = append(live, f)
 		}
 	}
+	for i := range live {
+		live[i].Consequence = live[i].Consequence || live[i].followsAny(live)
+	}
 	return live
+}
+
+// followsAny says whether a finding is what comes with one of the others, rather than a cause.
+func (f Found) followsAny(live []Found) bool {
+	return slices.ContainsFunc(live, func(o Found) bool {
+		return slices.ContainsFunc(f.Follows, func(code string) bool { return under(o.Code, code) }) && f.sameThing(o)
+	})
 }
 
 // takesBack says whether f is the all-clear of an earlier finding: of a code that it clears, on the same thing.
