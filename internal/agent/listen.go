@@ -6,11 +6,13 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"autoheal.dev/autoheal"
 	"autoheal.dev/autoheal/internal/agent/sense"
 	"autoheal.dev/autoheal/internal/agent/shim"
+	"autoheal.dev/autoheal/internal/nodeproto"
 	"autoheal.dev/autoheal/internal/signal"
 )
 
@@ -22,7 +24,8 @@ const condLogLost = "log_lost"
 
 // listener hears the kernel's log. Lines of the output of attempts are heard by their outputs.
 type listener struct {
-	catalogue *signal.Catalogue
+	catalogue atomic.Pointer[signal.Catalogue]
+	rulesHash atomic.Pointer[string] // of the site's own rules; nil = none were given
 
 	mu sync.Mutex
 	// mu guards what follows. It is held while the log is read, and taken before Agent.mu.
@@ -37,7 +40,8 @@ func (a *Agent) openListener() error {
 	if err != nil {
 		return err
 	}
-	l := &listener{catalogue: catalogue}
+	l := &listener{}
+	l.catalogue.Store(catalogue)
 	l.ear = sense.NewEar(catalogue, signal.KindKernel, a.kernelSays)
 	l.kernel, err = sense.OpenKernel(a.opts.KernelLog, filepath.Join(a.dir, "kernel.mark"), a.bootID, a.boot)
 	if err != nil {
@@ -45,6 +49,44 @@ func (a *Agent) openListener() error {
 	}
 	a.hears = l
 	return nil
+}
+
+// condRules is the condition that says why a site's own rules are not in force here.
+const condRules = "signal_rules"
+
+// hash names the site's rules that were taken, or refused.
+func (l *listener) hash() string {
+	if h := l.rulesHash.Load(); h != nil {
+		return *h
+	}
+	return ""
+}
+
+// takeRules puts the site's own signal rules in force. Rules that do not compile here were checked by a healer of another
+// version: those before stay, and the node says so.
+func (a *Agent) takeRules(hash string, rules *nodeproto.Rules) {
+	l := a.hears
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if hash == l.hash() || hash != "" && rules == nil {
+		return
+	}
+	catalogue, err := signal.Builtin()
+	if err == nil && rules != nil {
+		catalogue, err = catalogue.With(signal.Overrides{Rules: rules.Rules, Xid: rules.Xid})
+	}
+	l.rulesHash.Store(&hash)
+	a.mu.Lock()
+	n := a.copyNodeLocked()
+	if delete(n.Conditions, condRules); err != nil {
+		n.Conditions[condRules] = clip("the site's own rules are not in force: "+err.Error(), maxDetail)
+	}
+	a.setNodeLocked(n)
+	a.mu.Unlock()
+	if err == nil {
+		l.catalogue.Store(catalogue)
+		l.ear = sense.NewEar(catalogue, signal.KindKernel, a.kernelSays)
+	}
 }
 
 // watchLogs looks at all logs again and again until the agent stops.

@@ -31,7 +31,7 @@ func (a *Agent) doLogs(_ context.Context, req nodeproto.LogsRequest) (*nodeproto
 		return nil, refuse(nodeproto.CodeInvalid, "logs: level %q; use debug, info, warn or error", req.Level)
 	}
 	out := &nodeproto.LogsResponse{Lines: []nodeproto.LogLine{}}
-	search := logSearch{since: req.SinceMS, level: level, query: parseQuery(req.Query), limit: min(req.Limit, maxLogLines), catalogue: a.hears.catalogue}
+	search := logSearch{since: req.SinceMS, level: level, query: parseQuery(req.Query), limit: min(req.Limit, maxLogLines), catalogue: a.hears.catalogue.Load()}
 	if search.limit <= 0 {
 		search.limit = defaultLogLines
 	}

@@ -33,7 +33,7 @@ type output struct {
 }
 
 func (a *Agent) newOutput(k key, dir string) *output {
-	o := &output{dir: dir, catalogue: a.hears.catalogue}
+	o := &output{dir: dir, catalogue: a.hears.catalogue.Load()}
 	ref := autoheal.Ref{Kind: autoheal.RefWorkload, ID: string(k.workload), Generation: strconv.Itoa(k.attempt)}
 	node := autoheal.Ref{Kind: autoheal.RefNode, ID: a.opts.Name, Generation: a.bootID}
 	o.ear = sense.NewEar(o.catalogue, signal.KindWorkload, func(s autoheal.Signal, at time.Duration) {

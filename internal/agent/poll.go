@@ -30,6 +30,7 @@ func (a *Agent) doPoll(ctx context.Context, req nodeproto.PollRequest) (*nodepro
 		return nil, err
 	}
 	superseded := a.beginPoll(req)
+	a.takeRules(req.RulesHash, req.Rules)
 	timer := a.clk.NewTimer(min(max(time.Duration(req.WaitMS)*time.Millisecond, 0), maxPollWait))
 	defer timer.Stop()
 	for wait := true; ; {
@@ -75,12 +76,12 @@ func (a *Agent) beginPoll(req nodeproto.PollRequest) (superseded <-chan struct{}
 }
 
 func (a *Agent) emptyLocked(req nodeproto.PollRequest) *nodeproto.PollResponse {
-	return &nodeproto.PollResponse{BootID: a.bootID, Life: a.life, Seq: req.After, N: a.lease.answer(a.boot())}
+	return &nodeproto.PollResponse{BootID: a.bootID, Life: a.life, Seq: req.After, N: a.lease.answer(a.boot()), RulesHash: a.hears.hash()}
 }
 
 // answerLocked makes the answer to a poll; N is set when it is sent.
 func (a *Agent) answerLocked(req nodeproto.PollRequest) *nodeproto.PollResponse {
-	r := &nodeproto.PollResponse{BootID: a.bootID, Life: a.life, Seq: req.After}
+	r := &nodeproto.PollResponse{BootID: a.bootID, Life: a.life, Seq: req.After, RulesHash: a.hears.hash()}
 	if req.Life != a.life || req.After <= 0 {
 		return a.newListingLocked(r)
 	}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"autoheal.dev/autoheal"
+	"autoheal.dev/autoheal/internal/agent/sense"
 	"autoheal.dev/autoheal/internal/agent/shim"
 	"autoheal.dev/autoheal/internal/clock"
 	"autoheal.dev/autoheal/internal/nodeproto"
@@ -29,8 +30,10 @@ func bareAgent(t testing.TB) *Agent {
 	if err != nil {
 		t.Fatal(err)
 	}
+	hears := &listener{}
+	hears.catalogue.Store(catalogue)
 	return &Agent{
-		hears: &listener{catalogue: catalogue},
+		hears: hears,
 		log:   slog.New(slog.DiscardHandler), clk: clock.Real{}, boot: func() time.Duration { return time.Hour + time.Since(begin) },
 		life: "life-1", bootID: "boot-1", ctx: t.Context(), epoch: &epochFile{path: filepath.Join(t.TempDir(), "epoch")},
 		attempts: map[key]*attempt{}, floors: map[autoheal.WorkloadID]int{}, starting: map[key]*nodeproto.StartRequest{},
@@ -303,5 +306,42 @@ func TestRefusalRenewsForAnAdoptedShim(t *testing.T) {
 	r := a.renewal(at)
 	if r.Op != shim.OpRenew || !r.Lease.Enforced || r.Lease.At != int64(a.lease.deadline) || r.Lease.SelfStopMS != 60_000 {
 		t.Errorf("renewal %+v", r)
+	}
+}
+
+// A site's own rules come with the poll until the answer names them; rules that cannot be taken are named, too, and said.
+func TestPollTakesTheRulesOfTheSite(t *testing.T) {
+	a := bareAgent(t)
+	a.node.Conditions = map[string]string{}
+	a.hears.ear = sense.NewEar(a.hears.catalogue.Load(), signal.KindKernel, func(autoheal.Signal, time.Duration) {})
+	says := func(line string) (signal.Match, bool) {
+		return a.hears.catalogue.Load().Match([]byte(line), signal.KindWorkload)
+	}
+	const line = "frobnicator: lost its marbles"
+	if _, ok := says(line); ok {
+		t.Fatal("the line is known already")
+	}
+	rule := map[string]any{
+		"id": "site/frob", "kind": "workload", "literals": []any{"lost its marbles"}, "pattern": "lost its marbles", "name": "marbles", "failure": "app_fault",
+		"scope": "workload", "action": "fix_code", "severity": "error", "because": "Ours.", "source": "ours", "samples": []any{line},
+	}
+	if r := ask(t, a, nodeproto.PollRequest{RulesHash: "h1"}); r.RulesHash != "" { // named, but not brought along
+		t.Errorf("takes %q", r.RulesHash)
+	}
+	if r := ask(t, a, nodeproto.PollRequest{RulesHash: "h1", Rules: &nodeproto.Rules{Rules: []map[string]any{rule}}}); r.RulesHash != "h1" {
+		t.Errorf("takes %q", r.RulesHash)
+	}
+	if m, ok := says(line); !ok || m.Code != "site/frob" {
+		t.Errorf("the rule is not in force: %+v", m)
+	}
+	r := ask(t, a, nodeproto.PollRequest{RulesHash: "h2", Rules: &nodeproto.Rules{Rules: []map[string]any{{"id": "site/broken", "pattern": "("}}}})
+	if _, ok := says(line); r.RulesHash != "h2" || !ok || a.node.Conditions[condRules] == "" {
+		t.Errorf("broken rules: hash %q, the earlier ones in force: %v, condition %q", r.RulesHash, ok, a.node.Conditions[condRules])
+	}
+	if r := ask(t, a, nodeproto.PollRequest{}); r.RulesHash != "" || a.node.Conditions[condRules] != "" {
+		t.Errorf("no rules any more: hash %q, condition %q", r.RulesHash, a.node.Conditions[condRules])
+	}
+	if _, ok := says(line); ok {
+		t.Error("the rule is still in force")
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -222,7 +223,7 @@ func (u *up) openDriver(ctx context.Context) error {
 	u.driver = claw.New(claw.Options{
 		Operator: u.gateway.Operator(), DB: u.db, Clock: u.clock, Logger: u.logger, Epoch: u.epoch, BootID: bootID(),
 		ProbeInterval: pol.Node.ProbeInterval, ProbeTimeout: pol.Node.ProbeTimeout, SelfStop: selfStop,
-		Classify: u.classify, Approve: u.approve, ClusterName: pol.Cluster.Name, NominationTTL: pol.Preemption.NominationTTL,
+		Classify: u.classify, Approve: u.approve, Rules: u.rules, ClusterName: pol.Cluster.Name, NominationTTL: pol.Preemption.NominationTTL,
 	})
 	// It outlives the interrupt: the workloads are ended through it.
 	if err := u.driver.Start(context.WithoutCancel(ctx)); err != nil {
@@ -230,6 +231,21 @@ func (u *up) openDriver(ctx context.Context) error {
 	}
 	u.stops.add("fleet driver", 5*time.Second, u.driver.Stop)
 	return nil
+}
+
+// rules are the site's own signal rules, which were checked when the configuration was loaded.
+func (u *up) rules() (string, nodeproto.Rules) {
+	s := u.policy.Load().Signals
+	if len(s.Rules)+len(s.Xid) == 0 {
+		return "", nodeproto.Rules{}
+	}
+	rules := nodeproto.Rules{Rules: s.Rules, Xid: s.Xid}
+	text, err := json.Marshal(rules)
+	if err != nil { // the configuration holds nothing that JSON cannot
+		return "", nodeproto.Rules{}
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:8]), rules
 }
 
 // approve admits the nodes of this cluster: those that it starts itself, with the commands of its own agents.

@@ -53,6 +53,16 @@ type PollRequest struct {
 	After      int64  `json:"after"`      // largest Seq applied from that life; 0 = send a full listing
 	WaitMS     int64  `json:"waitMs"`     // at most
 	SelfStopMS int64  `json:"selfStopMs"` // lease length; 0 = no self-stop: at-most-once workloads do not stop themselves
+	// RulesHash names the site's own signal rules, empty for none. Rules holds them as long as the agent answers with
+	// another hash.
+	RulesHash string `json:"rulesHash,omitempty"`
+	Rules     *Rules `json:"rules,omitempty"`
+}
+
+// Rules are a site's own signal rules and what single Xid numbers ask for there, as in its configuration.
+type Rules struct {
+	Rules []map[string]any        `json:"rules,omitempty"`
+	Xid   map[int]autoheal.Advice `json:"xid,omitempty"`
 }
 
 // PollResponse carries the changes after After in order, or with Full the whole listing (in pages when it does not fit:
@@ -69,6 +79,7 @@ type PollResponse struct {
 	Standing  []Change        `json:"standing,omitempty"` // on the first page of a listing: the signals that hold; Seq is 0
 	Dropped   int64           `json:"dropped"`            // changes that fell out of the ring since After (then Full is set)
 	More      bool            `json:"more"`
+	RulesHash string          `json:"rulesHash,omitempty"` // of the site's rules that the agent has taken, or could not take
 }
 
 // Change is one entry of the agent's ring: exactly one pointer is set.

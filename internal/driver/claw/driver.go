@@ -12,6 +12,7 @@ import (
 
 	"autoheal.dev/autoheal"
 	"autoheal.dev/autoheal/internal/clock"
+	"autoheal.dev/autoheal/internal/nodeproto"
 	"autoheal.dev/autoheal/internal/openclaw"
 	"autoheal.dev/autoheal/internal/place"
 	"autoheal.dev/autoheal/internal/store"
@@ -42,6 +43,9 @@ type Options struct {
 	// nil approves nothing; Pending and ApproveNode are then the way in.
 	Approve func(name string, declared []string) bool
 
+	// Rules gives the site's own signal rules, for the agents, under a name that changes with them; nil or "" for none.
+	Rules func() (hash string, rules nodeproto.Rules)
+
 	ClusterName   string
 	NominationTTL time.Duration // 60 s by default
 }
@@ -61,6 +65,9 @@ func (o *Options) defaults() {
 	}
 	if o.NominationTTL <= 0 {
 		o.NominationTTL = time.Minute
+	}
+	if o.Rules == nil {
+		o.Rules = func() (string, nodeproto.Rules) { return "", nodeproto.Rules{} }
 	}
 	if o.Approve == nil {
 		o.Approve = func(string, []string) bool { return false }

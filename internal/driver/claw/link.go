@@ -107,6 +107,10 @@ func (d *Driver) pollRequest(n *node, cancel context.CancelFunc) nodeproto.PollR
 	if (n.refresh || n.relist) && n.listing == nil {
 		req.After = 0
 	}
+	hash, rules := d.opts.Rules()
+	if req.RulesHash = hash; hash != "" && hash != n.rulesHash {
+		req.Rules = &rules
+	}
 	return req
 }
 

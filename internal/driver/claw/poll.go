@@ -28,7 +28,7 @@ func (d *Driver) pollAnswered(ctx context.Context, n *node, req nodeproto.PollRe
 			return false // what an unknown life reports as changes has no beginning: ask it for a listing
 		}
 	}
-	n.ack = max(n.ack, r.N)
+	n.ack, n.rulesHash = max(n.ack, r.N), r.RulesHash
 	n.answered, n.lastSeen = at, at
 	if r.BootID != n.bootID && r.BootID != "" {
 		n.bootID = r.BootID
@@ -56,7 +56,7 @@ func (d *Driver) newLifeLocked(n *node, r *nodeproto.PollResponse, at time.Time)
 	if n.life != "" {
 		d.log.LogAttrs(context.Background(), slog.LevelInfo, "an agent was restarted", slog.String("node", string(n.id)))
 	}
-	n.life, n.ack, n.after, n.listing, n.listed = r.Life, 0, 0, nil, false
+	n.life, n.ack, n.after, n.listing, n.listed, n.rulesHash = r.Life, 0, 0, nil, false, r.RulesHash
 	n.answered, n.lastSeen = at, at
 }
 

@@ -142,8 +142,9 @@ type node struct {
 	lastSeen  time.Time // receipt of the last poll answer, or when we began to listen
 	answered  time.Time // last answer of any kind
 	life      string
-	ack       int64 // largest N of life
-	after     int64 // largest Seq of life
+	rulesHash string // of the site's signal rules that this life knows
+	ack       int64  // largest N of life
+	after     int64  // largest Seq of life
 	listing   map[attemptRef]bool
 	listedAt  time.Time // when the poll of the listing's first page left
 	listed    bool      // a whole listing of this life was received
