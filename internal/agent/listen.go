@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -174,30 +175,57 @@ func roundDown(n int64) int64 {
 	return n / unit * unit
 }
 
-// kernelSays tells a signal of the kernel's log, on the GPU that it names or on the node.
+// kernelSays tells a signal of the kernel's log: on the GPU that it names, on the attempt whose control group it names, or
+// on the node. What is about somebody else's control group, or a GPU of the machine that a node with simulated GPUs does
+// not have, is none of this node's business.
 func (a *Agent) kernelSays(s autoheal.Signal, at time.Duration) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	node := autoheal.Ref{Kind: autoheal.RefNode, ID: a.opts.Name, Generation: a.bootID}
-	if s.Subject.Kind == autoheal.RefGPU {
-		s.Subject = a.gpuRefLocked(s)
-		s.Also = append(s.Also, node)
-	} else {
+	switch s.Subject.Kind {
+	case autoheal.RefGPU:
+		ref, known := a.gpuRefLocked(s)
+		if !known && a.opts.SimulateGPUs != "" {
+			return
+		}
+		s.Subject, s.Also = ref, append(s.Also, node)
+	case autoheal.RefWorkload:
+		ref, mine := a.groupRefLocked(s.Fields["task_memcg"])
+		if !mine {
+			return
+		}
+		s.Subject, s.Also = ref, append(s.Also, node)
+	default:
 		s.Subject = node
 	}
 	a.emitLocked(s, at)
 }
 
+// groupRefLocked names the attempt that a control group is of, by the group's path as the kernel writes it.
+func (a *Agent) groupRefLocked(path string) (autoheal.Ref, bool) {
+	if path == "" {
+		return autoheal.Ref{}, false
+	}
+	for k, at := range a.attempts {
+		own := at.spec.Group.MemoryPath(at.spec.Host)
+		if at.spec.Group.Exists() && own != "" && strings.Contains(path+"/", own+"/") {
+			return autoheal.Ref{Kind: autoheal.RefWorkload, ID: string(k.workload), Generation: strconv.Itoa(k.attempt)}, true
+		}
+	}
+	return autoheal.Ref{}, false
+}
+
 // gpuRefLocked names the GPU of a PCI address; what is not in the inventory is named by its place in this node.
-func (a *Agent) gpuRefLocked(s autoheal.Signal) autoheal.Ref {
-	ref := autoheal.Ref{Kind: autoheal.RefGPU, ID: a.opts.Name + "/" + s.Subject.ID, Generation: a.bootID}
-	if gpu, ok := signal.NewInventory(a.node.GPUs).Find(s.Subject.ID); ok {
+func (a *Agent) gpuRefLocked(s autoheal.Signal) (ref autoheal.Ref, known bool) {
+	ref = autoheal.Ref{Kind: autoheal.RefGPU, ID: a.opts.Name + "/" + s.Subject.ID, Generation: a.bootID}
+	gpu, known := signal.NewInventory(a.node.GPUs).Find(s.Subject.ID)
+	if known {
 		ref.ID = gpu.UUID
 		if s.Fields != nil {
 			s.Fields["uuid"], s.Fields["index"] = gpu.UUID, gpu.Index
 		}
 	}
-	return ref
+	return ref, known
 }
 
 // emitLocked tells a signal and keeps it for listings, as long as it stands.

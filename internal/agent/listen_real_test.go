@@ -120,3 +120,22 @@ func (n *testNode) signalMain(id string) {
 		n.t.Fatal(err)
 	}
 }
+
+// A kill at the limit of a control group is told of the attempt that it hit; those of other people's groups are not.
+func TestRealKilledGroupIsNamed(t *testing.T) {
+	n, say := gpuNode(t)
+	n.needGroups()
+	n.startReady(n.request("wl-1", 1, "idle"))
+	at := n.findAttempt("wl-1", 1)
+	own := at.spec.Group.MemoryPath(at.spec.Host)
+	for _, path := range []string{"/docker/stranger", own, own + "0"} {
+		say("oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=/,mems_allowed=0,oom_memcg=" + path + ",task_memcg=" + path + ",task=python,pid=7,uid=0")
+	}
+	n.hearKernel()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	want := autoheal.Ref{Kind: autoheal.RefWorkload, ID: "wl-1", Generation: "1"}
+	if len(n.standing) != 1 || n.standing[0].signal.Subject != want {
+		t.Errorf("told: %+v", n.standing)
+	}
+}
