@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 )
 
 func decode[T Payload](data []byte) (Payload, error) {
@@ -18,19 +19,47 @@ func decode[T Payload](data []byte) (Payload, error) {
 
 // strict decodes exactly one JSON object without unknown fields.
 func strict(data []byte, v any) error {
-	if first := bytes.TrimLeft(data, " \t\r\n"); len(first) == 0 || first[0] != '{' {
+	data = bytes.TrimRight(bytes.TrimLeft(data, space), space)
+	if len(data) == 0 || data[0] != '{' {
 		return errors.New("not a JSON object")
 	}
-	dec := json.NewDecoder(bytes.NewReader(data))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(v); err != nil {
-		return err
+	s := streams.Get().(*stream)
+	begun := s.dec.InputOffset()
+	s.left = data
+	if err := s.dec.Decode(v); err != nil {
+		return err // and the stream is not used again: what is left in it would come next
 	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+	if s.dec.InputOffset()-begun != int64(len(data)) {
 		return errors.New("something follows the JSON object")
 	}
+	streams.Put(s)
 	return nil
 }
+
+const space = " \t\r\n"
+
+// stream is a decoder that reads one object after the other: making one for each costs more than decoding most records.
+type stream struct {
+	dec  *json.Decoder
+	left []byte
+}
+
+// Read implements io.Reader.
+func (s *stream) Read(p []byte) (int, error) {
+	if len(s.left) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(p, s.left)
+	s.left = s.left[n:]
+	return n, nil
+}
+
+var streams = sync.Pool{New: func() any {
+	s := &stream{}
+	s.dec = json.NewDecoder(s)
+	s.dec.DisallowUnknownFields()
+	return s
+}}
 
 // DecodePayload decodes the data of a record of type t. A type that is not known and a field that is not known are
 // errors: what a newer program wrote is never read in part.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"sync"
 	"time"
 
@@ -27,13 +28,23 @@ type Memory struct {
 	after      func(first, last uint64)
 }
 
+// memoryRow is a record with its data encoded, in columns as on a disk.
 type memoryRow struct {
-	seq      uint64
-	step     uint64
-	at       time.Time
-	kind     Type
-	incident autoheal.IncidentID
-	data     []byte
+	Record        // without Data
+	data   []byte // of the payload
+}
+
+func (row memoryRow) decode() (Record, error) {
+	r, err := row.Record, error(nil)
+	if r.V > Version {
+		err = fmt.Errorf("it has version %d, this program reads up to %d", r.V, Version)
+	} else {
+		r.Data, err = DecodePayload(r.Type, row.data)
+	}
+	if err != nil {
+		return Record{}, fmt.Errorf("read record %d: %w", row.Seq, err)
+	}
+	return r, nil
 }
 
 // memoryFault is an Append that fails; kept tells that its records are durable all the same.
@@ -168,12 +179,12 @@ func (m *Memory) add(rows []memoryRow) {
 func encodeRows(step []Record) ([]memoryRow, error) {
 	rows := make([]memoryRow, 0, len(step))
 	for _, r := range step {
-		r.At = r.At.UTC()
-		data, err := json.Marshal(r)
+		data, err := json.Marshal(r.Data)
 		if err != nil {
 			return nil, fmt.Errorf("encode record %d: %w", r.Seq, err)
 		}
-		rows = append(rows, memoryRow{seq: r.Seq, step: r.Step, at: r.At, kind: r.Type, incident: r.Incident, data: data})
+		r.At, r.Data = r.At.Round(0).UTC(), nil
+		rows = append(rows, memoryRow{r, data})
 	}
 	return rows, nil
 }
@@ -182,11 +193,22 @@ func encodeRows(step []Record) ([]memoryRow, error) {
 func (m *Memory) Replay(ctx context.Context) iter.Seq2[Record, error] {
 	return m.each(ctx, func(rows []memoryRow) []memoryRow {
 		for i := len(rows) - 1; i >= 0; i-- {
-			if rows[i].kind == TypeSnapshot {
+			if rows[i].Type == TypeSnapshot {
 				return rows[i:]
 			}
 		}
 		return rows
+	})
+}
+
+// Since yields the records that follow the one with this Seq: what somebody who has read so far has not read yet.
+func (m *Memory) Since(seq uint64) iter.Seq2[Record, error] {
+	return m.each(context.Background(), func(rows []memoryRow) []memoryRow {
+		i := len(rows)
+		for i > 0 && rows[i-1].Seq > seq {
+			i--
+		}
+		return rows[i:]
 	})
 }
 
@@ -198,7 +220,7 @@ func (m *Memory) History(ctx context.Context, incident autoheal.IncidentID) iter
 		}
 		var own []memoryRow
 		for _, r := range rows {
-			if r.incident == incident {
+			if r.Incident == incident {
 				own = append(own, r)
 			}
 		}
@@ -212,13 +234,9 @@ func (m *Memory) each(ctx context.Context, choose func([]memoryRow) []memoryRow)
 		rows := choose(m.rows[:len(m.rows):len(m.rows)])
 		m.mu.Unlock()
 		for _, row := range rows {
-			var r Record
-			err := ctx.Err()
-			if err == nil {
-				err = json.Unmarshal(row.data, &r)
-			}
-			if err != nil {
-				yield(Record{}, fmt.Errorf("read record %d: %w", row.seq, err))
+			r, err := row.decode()
+			if err = errors.Join(ctx.Err(), err); err != nil {
+				yield(Record{}, err)
 				return
 			}
 			if !yield(r, nil) {
@@ -257,7 +275,7 @@ func (m *Memory) compact(ctx context.Context, snapshot Record, keep time.Time) (
 	old := m.rows
 	m.rows, m.bytes = nil, 0
 	for _, r := range old {
-		if r.incident != "" && kept[r.incident] {
+		if r.Incident != "" && kept[r.Incident] {
 			m.add([]memoryRow{r})
 		}
 	}
@@ -270,15 +288,19 @@ func (m *Memory) compact(ctx context.Context, snapshot Record, keep time.Time) (
 func keptIncidents(rows []memoryRow, keep time.Time) (map[autoheal.IncidentID]bool, error) {
 	lives := map[autoheal.IncidentID]Life{}
 	kept := map[autoheal.IncidentID]bool{}
+	types := LifeTypes()
 	for _, row := range rows {
-		if !row.at.Before(keep) {
-			kept[row.incident] = true
+		if !row.At.Before(keep) {
+			kept[row.Incident] = true
 		}
-		var r Record
-		if err := json.Unmarshal(row.data, &r); err != nil {
-			return nil, fmt.Errorf("read record %d: %w", row.seq, err)
+		if !slices.Contains(types, row.Type) {
+			continue
 		}
-		lives[row.incident] = lives[row.incident].Next(r)
+		r, err := row.decode()
+		if err != nil {
+			return nil, err
+		}
+		lives[row.Incident] = lives[row.Incident].Next(r)
 	}
 	for id, life := range lives {
 		if life.Open() {
