@@ -41,6 +41,10 @@ func (c *Core) copiesGone(i *incident, rec *recovery, id autoheal.WorkloadID, fa
 // cannot waits for proof, unless the workload may run twice.
 func (c *Core) copyGone(i *incident, rec *recovery, id autoheal.WorkloadID, attempt int) (autoheal.Proof, bool) {
 	w := c.v.attempt(id, attempt)
+	if w == nil && !c.v.synced { // of a copy that was not listed yet nothing is known
+		c.holdUnsynced(i, rec)
+		return "", false
+	}
 	if !live(w) {
 		return autoheal.ProofExitObserved, true
 	}
@@ -50,15 +54,19 @@ func (c *Core) copyGone(i *incident, rec *recovery, id autoheal.WorkloadID, atte
 		return "", false
 	}
 	if !c.v.synced {
-		c.hold(&proposal{i: i, rec: rec, k: key{inc: i.ID, w: rec.Workload}, verb: autoheal.Start}, "synced", verdict{
-			Reason: autoheal.ReasonNotSynced, On: "sync", Detail: "the cluster's state is not known at present",
-		})
+		c.holdUnsynced(i, rec)
 		return "", false
 	}
 	if !rec.AtMostOnce {
 		return autoheal.ProofNone, n == nil || n.Link == autoheal.LinkSilent
 	}
 	return c.fenceProof(i, rec, w.Node)
+}
+
+func (c *Core) holdUnsynced(i *incident, rec *recovery) {
+	c.hold(&proposal{i: i, rec: rec, k: key{inc: i.ID, w: rec.Workload}, verb: autoheal.Start}, "synced", verdict{
+		Reason: autoheal.ReasonNotSynced, On: "sync", Detail: "the cluster's state is not known at present",
+	})
 }
 
 // stopCopy ends one attempt that runs on a node which answers.

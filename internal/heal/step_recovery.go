@@ -328,16 +328,17 @@ func (c *Core) startMember(i *incident, rec *recovery, n int, begun bool) bool {
 			Hedge: !rec.AtMostOnce && (rec.Proof == autoheal.ProofNone || len(c.v.old[id]) > 0),
 		},
 	}
-	if existing := c.existing(p); existing == nil || existing.Outcome == autoheal.OutcomeNotSent {
-		proof, gone := c.copiesGone(i, rec, id, rec.Attempts[n])
-		if !gone {
-			return false
-		}
-		p.params.Proof = proof // of this member: what proves that another is gone says nothing of it
+	existing := c.existing(p)
+	again := existing != nil && existing.Outcome != autoheal.OutcomeNotSent
+	if (!again || existing.Outcome == autoheal.OutcomeUnknown) && !c.allGone(i, rec) {
+		return false
+	}
+	if !again {
+		p.params.Proof, _ = c.copiesGone(i, rec, id, rec.Attempts[n]) // of this member: what proves that another is gone says nothing of it
 	} else {
 		p.params.Proof = existing.Params.Proof // one that is sent again says what it said
 	}
-	if existing := c.existing(p); existing == nil {
+	if existing == nil {
 		if n == 0 { // the whole gang must fit before its first rank is started
 			p.need = c.needs(rec, p.params.Avoid)
 		}
@@ -358,6 +359,19 @@ func (c *Core) startMember(i *incident, rec *recovery, n int, begun bool) bool {
 		return false
 	}
 	return state != actHeld
+}
+
+// allGone asks for every member that has no new attempt yet whether its old copies are gone: a rank does not start beside
+// an older one of its gang, and a start of unknown outcome is not repeated beside a copy that turned out to run.
+func (c *Core) allGone(i *incident, rec *recovery) bool {
+	all := true
+	for n, id := range rec.Members {
+		if w := c.v.cur[id]; w == nil || w.Attempt < rec.NewAttempts[n] {
+			_, gone := c.copiesGone(i, rec, id, rec.Attempts[n])
+			all = all && gone
+		}
+	}
+	return all
 }
 
 // avoid names where the new attempt must not go: the suspects, until they are back in service.
