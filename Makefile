@@ -43,5 +43,5 @@ bench: ## run every benchmark; docs/benchmarks.md says how to read and record th
 	@scripts/bench
 
 .PHONY: soak
-soak: build ## drill with every crash point, over and over (SOAK_ROUNDS, default 20); minutes to hours
+soak: build ## simulate and drill with every crash point, over and over (SOAK_ROUNDS, SOAK_FAULTS); minutes to hours
 	@scripts/soak

@@ -384,7 +384,7 @@ func (d *driver) trySync() {
 			return
 		}
 	}
-	if d.w.sabotaged("no-synced") && d.w.q.now.Sub(d.born) > time.Hour {
+	if d.w.sabotaged("no-synced") && d.w.q.now.Sub(d.born) > 2*time.Minute {
 		return
 	}
 	d.list()
@@ -427,10 +427,13 @@ func (d *driver) lose() {
 }
 
 func (d *driver) find() {
-	if !d.up || d.connected {
+	if d.connected {
 		return
 	}
 	d.connected = true
+	if !d.up { // it polls once it goes on
+		return
+	}
 	for _, m := range d.w.machines {
 		c := d.contacts[m.id]
 		c.answered = d.w.q.now // an own return to the gateway: silence counts from now

@@ -32,7 +32,7 @@ type checker struct {
 func allCheckers() []checker {
 	return []checker{
 		oneCopy(), proofHolds(), startsOnce(), oneGeneration(), gangWhole(),
-		intentFirst(), epochRises(), rightGeneration(), freshEvidence(), graceKept(), syncedOnly(), stormHolds(), settles(),
+		selectionNamed(), preemptsWhole(), intentFirst(), epochRises(), rightGeneration(), freshEvidence(), graceKept(), syncedOnly(), stormHolds(), settles(),
 		budgetKept(), ownMarksOnly(), handsOff(), restartsBounded(),
 		recordsInOrder(), legalOnly(), accountWritten(), pagedInTime(),
 		incidentsMove(), marksReturn(), nothingLost(), comesToRest(), bookIsTrue(), awayIsHarmless(),

@@ -277,8 +277,21 @@ func restartsBounded() checker {
 	c := checker{name: "restarts-bounded", says: "A workload that crashes again and again is paused when its restarts are used up (behaviour E3)."}
 	c.durable = func(s *sim, r journal.Record, _ []journal.Record) {
 		if p, ok := r.Data.(journal.RestartCounted); ok {
-			s.check(c.name, p.Count <= s.pol.Workload.MaxRestarts+1, "%s crashed for the %d. time and was restarted all the same", p.Workload, p.Count)
+			s.check(c.name, p.Count <= s.pol.Workload.MaxRestarts+1 || s.movedOff(p.Workload, p.Attempt),
+				"%s crashed for the %d. time and was restarted all the same", p.Workload, p.Count)
 		}
 	}
 	return c
+}
+
+// movedOff reports whether an attempt was made because a node failed: it is no restart of a crash. A workload that could
+// not be paused moves with its node like any other.
+func (s *sim) movedOff(w autoheal.WorkloadID, n int) bool {
+	for _, in := range s.book.intents {
+		i := s.book.incidents[in.Action.Incident]
+		if a := in.Action; a.Verb == autoheal.Start && a.Params.Attempt == n && i != nil && i.kind == autoheal.NodeOffline && (a.Target.ID == string(w) || in.Workload == w) {
+			return true
+		}
+	}
+	return false
 }

@@ -39,8 +39,10 @@ func nodeFaults() []faultKind {
 		{"rack_loss", 2, func(s *sim, f Fault) { s.loseDomain(s.node(f).domains[0], f, false) }},
 		{"rack_power", 1, func(s *sim, f Fault) { s.loseDomain(s.node(f).domains[0], f, true) }},
 		{"zone_loss", 1, func(s *sim, f Fault) { s.loseDomain(s.node(f).domains[1], f, f.Count%2 == 0) }},
+		{"fabric_loss", 1, func(s *sim, f Fault) { s.loseDomain(s.node(f).domains[2], f, false) }},
 		{"observer_blind", 2, func(s *sim, f Fault) { s.blind(f.For) }},
 		{"detector_lies", 2, func(s *sim, f Fault) { s.lie(s.node(f), f.For) }},
+		{"false_signals", 1, func(s *sim, f Fault) { s.falseSignals(s.node(f), f) }},
 		{"signal_storm", 1, func(s *sim, f Fault) { s.signals(s.node(f), 50*f.Count) }},
 	}
 }
@@ -98,9 +100,6 @@ func peopleFaults() []faultKind {
 	}
 }
 
-// pointHang is an action of which nothing is ever heard, and that never happens.
-const pointHang = "hangs"
-
 // inject begins a fault and arms its ambush.
 func (s *sim) inject(f Fault) {
 	k, ok := s.kinds[f.Kind]
@@ -109,9 +108,7 @@ func (s *sim) inject(f Fault) {
 	}
 	s.faults++
 	s.w.note("FAULT %s", f)
-	if f.Ambush.Stage != "" {
-		s.armed[f.Ambush.Stage] = append(s.armed[f.Ambush.Stage], Triple{f.Kind, f.Ambush.Stage, f.Ambush.Point})
-	}
+	s.lay(f)
 	k.begin(s, f)
 }
 

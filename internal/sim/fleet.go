@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"maps"
 	"slices"
 	"time"
 
@@ -39,6 +38,7 @@ type workload struct {
 	paused            *autoheal.Mark
 	attempt           int
 	attempts          map[int]*attempt
+	line              []*attempt // the same, by number
 	places            []place
 	parent            *workload
 	children          []*workload
@@ -59,6 +59,7 @@ type attempt struct {
 	gpus      []autoheal.GPUID
 	memory    int64
 	hedge     bool
+	asked     bool      // a start made it, not a drain
 	started   time.Time // by the wall clock of the life that noted it
 	ended     time.Time
 	exit      *autoheal.Exit
@@ -97,13 +98,8 @@ func newFleet(w *world) *fleet {
 
 func (w *workload) current() *attempt { return w.attempts[w.attempt] }
 
-func (w *workload) sorted() []*attempt {
-	out := make([]*attempt, 0, len(w.attempts))
-	for _, n := range slices.Sorted(maps.Keys(w.attempts)) {
-		out = append(out, w.attempts[n])
-	}
-	return out
-}
+// sorted returns the attempts by number.
+func (w *workload) sorted() []*attempt { return w.line }
 
 // listed returns the attempts that a listing shows: older ones that may still run, then the current one.
 func (w *workload) listed() []*attempt {
@@ -266,12 +262,16 @@ func (f *fleet) begin(w *workload, a *attempt) {
 	a.state = autoheal.Pending
 	w.attempt = a.n
 	w.attempts[a.n] = a
-	for n, old := range w.attempts {
-		if n <= w.attempt-20 && old.state.Ended() {
-			delete(w.attempts, n)
-			f.index.RemoveWorkload(w.ID, n)
+	line := make([]*attempt, 0, len(w.line)+1)
+	for _, old := range w.line {
+		if old.n <= w.attempt-20 && old.state.Ended() {
+			delete(w.attempts, old.n)
+			f.index.RemoveWorkload(w.ID, old.n)
+			continue
 		}
+		line = append(line, old)
 	}
+	w.line = append(line, a)
 	f.told(w, a, "registry")
 }
 

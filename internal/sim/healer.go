@@ -2,13 +2,10 @@ package sim
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"time"
 
 	"autoheal.dev/autoheal"
 	"autoheal.dev/autoheal/internal/heal"
-	"autoheal.dev/autoheal/internal/journal"
 )
 
 // healer is one life of the shell around the core: it keeps the order of heal.Engine, step, journal, act.
@@ -28,6 +25,8 @@ type healer struct {
 	busy    map[string]time.Time // until when a target's queue is taken
 	frozenQ []func()             // what was to leave while the process stood still
 	told    bool                 // before it stood still it had been given a listing
+	dies    int                  // after so many more actions have left; 0 = not
+	diesAt  Triple
 }
 
 // begin starts a life: the journal is folded, the cluster watched.
@@ -46,17 +45,13 @@ func (s *sim) begin() {
 // restore folds the journal; false = it does not fold, which is a violation.
 func (h *healer) restore() bool {
 	life := heal.Life{Epoch: h.epoch, Version: "sim", ConfigHash: "sim", BootID: "healer-boot-1", Cluster: "sim"}
-	h.core = heal.NewCore(life, h.s.pol)
-	for r, err := range h.s.store.Replay(context.Background()) {
-		if err == nil {
-			err = h.core.Restore(r)
-		}
-		if err != nil {
-			h.s.violate("fold", fmt.Sprintf("the journal does not fold: %v", err))
-			h.alive = false
-			return false
-		}
+	core, err := h.s.store.restore(life, h.s.inForce)
+	if err != nil {
+		h.s.violate("fold", err.Error())
+		h.alive = false
+		return false
 	}
+	h.core = core
 	return true
 }
 
@@ -170,11 +165,18 @@ func (h *healer) deliver(in heal.Input) {
 	if s.done {
 		return
 	}
-	point := s.ambushed(ready)
+	struck := s.ambushed(h, ready)
+	after := 1 + len(ready.Actions)/3 // of the actions, when it dies among them
+	if len(ready.Records) > 0 && h == s.healer {
+		if s.commits = append(s.commits, len(ready.Actions)); len(s.commits) == s.cfg.Death.N {
+			struck, after = Triple{Point: s.cfg.Death.Point}, s.cfg.Death.After
+		}
+	}
 	if s.w.sabotaged("acts-before-journal") {
 		h.dispatch(ready)
 	}
-	if point == pointCrashBefore {
+	if struck.Point == pointCrashBefore {
+		s.covered[struck]++
 		s.crash("before its records were durable")
 		return
 	}
@@ -189,19 +191,22 @@ func (h *healer) deliver(in heal.Input) {
 		}
 		s.durable(records)
 	}
-	if point == pointCrashAfter {
+	for _, r := range ready.Replies {
+		s.replied[r.Command] = true
+	}
+	if struck.Point == pointCrashAfter {
+		s.covered[struck]++
 		s.crash("after its records were durable, before its actions left")
 		return
 	}
 	if !s.w.sabotaged("acts-before-journal") {
 		h.dispatch(ready)
 	}
-	if point == pointCrashActed {
-		s.q.after(hop, func() {
-			if s.healer == h && h.alive {
-				s.crash("after its actions had left, before their results came")
-			}
-		})
+	switch struck.Point {
+	case pointCrashActed:
+		s.q.after(hop, func() { s.ambushCrash(h, struck, "after its actions had left, before their results came") })
+	case pointCrashBetween:
+		h.dies, h.diesAt = after, struck
 	}
 	s.compact(h)
 	h.sleep(ready.WakeAt)
@@ -218,6 +223,7 @@ func (h *healer) appendFailed(err error) {
 	}
 	h.blocked = true
 	h.in = heal.Input{}
+	s.store.retire(h.core)
 	s.w.drv.sink = nil
 	if s.w.sabotaged("goes-on-after-failed-append") {
 		s.store.recover()
@@ -290,34 +296,23 @@ func (h *healer) do(a autoheal.Action) {
 		h.frozenQ = append(h.frozenQ, func() { h.do(a) })
 		return
 	}
+	a = h.s.sabotageAction(a)
 	h.s.leaves(h, a)
 	if h.s.done {
 		return
 	}
 	h.s.perform(h, a)
-}
-
-// store is the journal of all lives.
-type store struct {
-	*journal.Memory
-	full  bool
-	drops bool // a planted bug: every so often a write is acknowledged and not kept
-	n     int
-	since int // records since the last snapshot
-}
-
-var errDiskFull = errors.New("no space left on device")
-
-// Append implements journal.Store.
-func (st *store) Append(ctx context.Context, step []journal.Record) error {
-	if st.full {
-		st.FailNextAppend(errDiskFull)
+	if h.dies > 0 {
+		if h.dies--; h.dies == 0 {
+			h.s.ambushCrash(h, h.diesAt, "between two effects")
+		}
 	}
-	if st.n++; st.drops && st.n%40 == 0 {
-		return nil
-	}
-	st.since += len(step)
-	return st.Memory.Append(ctx, step)
 }
 
-func (st *store) recover() { _ = st.Recover(context.Background()) }
+// ambushCrash ends the healer where an ambush waited for it.
+func (s *sim) ambushCrash(h *healer, t Triple, why string) {
+	if s.healer == h && h.alive && !s.done && !s.quieting {
+		s.covered[t]++
+		s.crash(why)
+	}
+}

@@ -130,6 +130,7 @@ func (s *sim) crash(why string) {
 	}
 	s.w.note("healer: life %d dies %s", h.epoch, why)
 	h.alive = false
+	s.store.retire(h.core)
 	s.w.drv.sink = nil
 	s.w.gone = true
 	s.w.drv.end(s.w.embedded)
@@ -251,13 +252,6 @@ func (s *sim) fillDisk(d time.Duration) {
 	s.later(d, func() { s.store.full = false })
 }
 
-// trick lets the next n actions go wrong in one way.
-func (s *sim) trick(point string, n int) {
-	for range n {
-		s.tricks = append(s.tricks, point)
-	}
-}
-
 // editConfig puts another configuration in force, and the old one back later.
 func (s *sim) editConfig(f Fault) {
 	p := *s.pol
@@ -269,7 +263,8 @@ func (s *sim) editConfig(f Fault) {
 	default:
 		p.Node.AutoCordon = false
 	}
-	put := func(c heal.PolicyChange) {
+	put := func(c heal.PolicyChange) { // into the file, which the next life reads, too
+		s.inForce = c.Policy
 		if h := s.healer; h.alive && !h.frozen && !h.blocked {
 			h.in.Policy = &c
 			h.tick()
@@ -285,5 +280,23 @@ func (s *sim) wokeLate(h *healer) {
 	s.rested = s.q.now
 	if !h.blocked && s.q.now.Sub(h.asked) > s.pol.Node.ProbeTimeout {
 		s.late, s.looking = true, s.q.now
+	}
+}
+
+// falseSignals reports what is not so, or is no more: a signal of an older boot, one from long ago, one about a node that does
+// not exist, an exit of an attempt that never was. Nothing may be done for any of them.
+func (s *sim) falseSignals(m *machine, f Fault) {
+	now := s.w.wall()
+	work := s.work(f)
+	for i, sig := range []autoheal.Signal{
+		{Rule: "nvidia.xid.79", Failure: autoheal.FailureGPU, Subject: autoheal.Ref{Kind: autoheal.RefNode, ID: string(m.id), Generation: bootName(m.id, m.boot-1)}, At: now, Conclusive: true},
+		{Rule: "nvidia.xid.79", Failure: autoheal.FailureGPU, Subject: autoheal.NodeRef(m.id), At: now.Add(-48 * time.Hour), Conclusive: true},
+		{Rule: "nvidia.xid.79", Failure: autoheal.FailureGPU, Subject: autoheal.NodeRef("nobody"), At: now, Conclusive: true},
+		{Rule: "exit", Failure: autoheal.FailureCrash, Subject: autoheal.Ref{Kind: autoheal.RefWorkload, ID: string(work.ID), Generation: "99"}, At: now, Conclusive: true},
+	} {
+		sig.Source, sig.SeenAt, sig.TTL, sig.Count, sig.Excerpt = "kmsg", now, 5*time.Minute, 1, "it is not so"
+		s.q.after(time.Duration(i)*time.Second, func() {
+			s.w.drv.emit(autoheal.Event{Kind: autoheal.EventSignal, Signal: &sig, Source: string(m.id)})
+		})
 	}
 }

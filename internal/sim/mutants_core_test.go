@@ -29,14 +29,14 @@ type mutant struct {
 }
 
 var mutants = []mutant{
-	{"skipped-fence", "a copy on a silent node counts as stopped at once", "func (c *Core) fenceProof(", "return autoheal.ProofSelfStop, true", nil, 8},
+	{"skipped-fence", "a copy on a silent node counts as stopped at once", "func (c *Core) fenceProof(", "return autoheal.ProofSelfStop, true", nil, 9},
 	{"no-grace", "a node is offline as soon as it is silent", "func (c *Core) graceOver(", "return c.now.Add(-1)", nil, 0},
 	{"storm-ignored", "the observer gate always passes", "func gateObserver(", "return pass", nil, 0},
-	{"settle-ignored", "the settle gate always passes", "func gateSettle(", "return pass", []string{"rack_loss", "rack_power", "cut", "flap", "healer_crash"}, 10},
+	{"settle-ignored", "the settle gate always passes", "func gateSettle(", "return pass", []string{"rack_loss", "rack_power", "cut", "flap", "healer_crash"}, 1},
 	{"synced-ignored", "the synced gate always passes", "func gateSynced(", "return pass", []string{"observer_blind", "crash", "cut", "actuator_fails", "actuator_late"}, 0},
 	{"kill-switch-ignored", "the kill switch does nothing", "func gateKillSwitch(", "return pass", []string{"operator_pauses", "crash", "node_crash"}, 0},
-	{"veto-ignored", "a veto does nothing", "func gateVeto(", "return pass", []string{"operator_vetoes", "cut", "node_crash"}, 36},
-	{"maintenance-ignored", "a maintenance window does nothing", "func gateMaintenance(", "return pass", []string{"operator_maintains", "cut", "node_crash"}, 36},
+	{"veto-ignored", "a veto does nothing", "func gateVeto(", "return pass", []string{"operator_vetoes", "cut", "node_crash"}, 7},
+	{"maintenance-ignored", "a maintenance window does nothing", "func gateMaintenance(", "return pass", []string{"operator_maintains", "cut", "node_crash"}, 7},
 	{"budget-ignored", "the budget gate always passes", "func gateBudget(", "return pass", []string{"operator_drains", "agent_drains"}, 0},
 	{"stall-ignored", "a late wake-up voids nothing", "func (c *Core) stalled(", "return", []string{"healer_stall", "healer_freeze", "cut", "node_crash"}, 0},
 	{"no-account", "no post-mortem is written", "func (c *Core) writePostMortem(", "return", nil, 0},
@@ -46,7 +46,7 @@ var mutants = []mutant{
 	{"latching-storm", "a storm never ends", "func (c *Core) stepStorm(", "return", []string{"zone_loss", "observer_blind", "healer_freeze", "cut", "partition"}, 0},
 	{"old-copies-stay", "a copy that came back beside its replacement is not stopped", "func (c *Core) stepOld(", "return", nil, 0},
 	{"state-beside-the-journal", "the state is changed without a record", "func (c *Core) transient(", "c.d.Orderly = !c.d.Orderly", nil, 0},
-	{"nobody-is-woken", "what waits for a key is never looked at again", "func (c *Core) wake(", "return", nil, 73},
+	{"nobody-is-woken", "what waits for a key is never looked at again", "func (c *Core) wake(", "return", nil, 1},
 	{"no-timers", "nothing is looked at again when its time has come", "func (c *Core) after(", "return", nil, 0},
 }
 

@@ -16,7 +16,7 @@ const mostSeeds = 160
 // that caught it last, if one is named.
 func hunt(cfg Config) (*Violation, int) {
 	if cfg.FromSeed > 0 {
-		if r := one(cfg.FromSeed, cfg); r.broken != nil {
+		if r := one(context.Background(), cfg.FromSeed, cfg); r.broken != nil {
 			return r.broken, 1
 		}
 	}

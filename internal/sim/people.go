@@ -8,13 +8,14 @@ import (
 )
 
 // ask gives the healer a command.
-func (s *sim) ask(actor, role string, verb autoheal.CommandVerb, target autoheal.Ref, change ...func(*autoheal.Command)) {
+func (s *sim) ask(actor, role string, verb autoheal.CommandVerb, target autoheal.Ref, change ...func(*autoheal.Command)) string {
 	s.commands++
 	c := autoheal.Command{ID: fmt.Sprintf("%s-%d", actor, s.commands), Actor: actor, Role: role, Verb: verb, Target: target, Reason: "a person says so"}
 	for _, fn := range change {
 		fn(&c)
 	}
 	s.healer.command(c)
+	return c.ID
 }
 
 func (s *sim) person(actor string, verb autoheal.CommandVerb, target autoheal.Ref) {
@@ -63,15 +64,16 @@ func (s *sim) personMaintains(m *machine, d time.Duration) {
 	s.laterAsk(d, "ann", autoheal.CmdMaintenanceEnd, autoheal.NodeRef(m.id), scope)
 }
 
-// laterAsk asks until somebody is there to be asked.
+// laterAsk asks until it is answered: a healer that dies, or whose journal refuses, answers nothing.
 func (s *sim) laterAsk(d time.Duration, actor string, verb autoheal.CommandVerb, target autoheal.Ref, scope string) {
+	id := ""
 	var try func()
 	try = func() {
-		if h := s.healer; !h.alive || h.frozen || h.blocked || h.stalled {
-			s.q.after(10*time.Second, try)
+		if s.replied[id] {
 			return
 		}
-		s.ask(actor, "operator", verb, target, func(c *autoheal.Command) { c.Scope = scope })
+		id = s.ask(actor, "operator", verb, target, func(c *autoheal.Command) { c.Scope = scope })
+		s.q.after(10*time.Second, try)
 	}
 	s.later(d, try)
 }

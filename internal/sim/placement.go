@@ -97,11 +97,19 @@ func (f *fleet) placePending() {
 
 func (f *fleet) placeGang(g autoheal.GangID) {
 	var waiting []*workload
-	present, size := 0, 0
+	present, size, newest := 0, 0, 0
+	for _, w := range f.order {
+		if a := w.current(); w.Gang == g && a != nil && a.asked && a.state == autoheal.Pending {
+			newest = max(newest, a.n)
+		}
+	}
 	for _, w := range f.order {
 		a := w.current()
 		if w.Gang != g || a == nil || w.desired != autoheal.DesiredRunning || a.state.Ended() {
 			continue
+		}
+		if a.n < newest {
+			continue // of a generation that is being replaced: its start is on the way
 		}
 		if a.state != autoheal.Pending && f.w.drv.contacts[a.node].link != autoheal.LinkUp {
 			continue // it is about to be replaced, or comes back: the gang waits for it

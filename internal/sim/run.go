@@ -1,33 +1,35 @@
 package sim
 
 import (
-	"cmp"
 	"context"
 	"runtime"
 	"slices"
 	"sync"
 )
 
-// Report is what a simulation found.
+// Report is what a simulation found. Its JSON is what `simulate -o json` prints.
 type Report struct {
-	Seeds      int               `json:"seeds"`
-	Faults     int               `json:"faults"`
-	Checks     uint64            `json:"checks"`
-	ByChecker  map[string]uint64 `json:"checksByInvariant"`
-	Violations []Violation       `json:"violations"`
-	Coverage   Coverage          `json:"coverage"`
-	Exceptions map[string]int    `json:"exceptions"` // two copies by a documented hole
-	Steps      int               `json:"steps"`
-	Events     uint64            `json:"events"`
-	Seconds    float64           `json:"seconds"`
+	Seeds      int         `json:"seeds"`
+	Faults     int         `json:"faults"`
+	Checks     uint64      `json:"checks"`
+	Violations []Violation `json:"violations"`
+	Coverage   Coverage    `json:"coverage"`
+	Seconds    float64     `json:"seconds"`
+
+	ByChecker  map[string]uint64 `json:"-"` // questions asked, by invariant
+	Exceptions map[string]int    `json:"-"` // two copies by a documented hole, by hole
+	Struck     int               `json:"-"` // ambushes that did harm
+	Steps      int               `json:"-"` // of the core
+	Events     uint64            `json:"-"` // of the world
 }
 
 // Coverage says how many of the triples (fault, stage, point) were seen, and which most seldom.
 type Coverage struct {
-	Triples  int           `json:"triples"` // seen at least once
-	Of       int           `json:"of"`
-	Hundreds int           `json:"hundred"` // seen at least a hundred times
-	Rarest   []TripleCount `json:"rarest"`
+	Triples int           `json:"triples"` // seen at least once
+	Rarest  []TripleCount `json:"rarest"`
+
+	Of       int `json:"-"` // how many there are
+	Hundreds int `json:"-"` // seen at least a hundred times
 }
 
 // TripleCount is one triple and how often it was seen.
@@ -48,50 +50,70 @@ type result struct {
 	events  uint64
 	notes   []string
 	script  []Fault
+	commits []int
 }
 
-// one runs one seed.
-func one(seed uint64, cfg Config) result {
+// one runs one seed. A run that ctx ends has no checks.
+func one(ctx context.Context, seed uint64, cfg Config) result {
 	cfg = cfg.withDefaults()
 	s := newSim(seed, cfg)
+	s.ctx = ctx
 	sc := cfg.Script
 	if sc == nil {
 		sc = script(seed, cfg)
 	}
 	s.run(sc)
-	return result{seed, s.faults, s.checks, s.holes, s.covered, s.broken, s.steps, s.q.passed, s.w.notes, sc}
+	if ctx.Err() != nil {
+		return result{}
+	}
+	return result{seed, s.faults, s.checks, s.holes, s.covered, s.broken, s.steps, s.q.passed, s.w.notes, sc, s.commits}
 }
 
 // batch is how many runs share one look at the coverage: the scheduler steers between batches, so that the same
 // configuration gives the same seeds on any machine.
 const batch = 32
 
-// Run simulates cfg.Seeds seeds on all cores. Progress, if set, is told how many are done. Seeds that were steered towards
-// a seldom triple carry it in their number, so that one of them with Config.Exact is the same run.
-func Run(ctx context.Context, cfg Config, progress func(done, of int)) Report {
+// Run simulates seeds on all cores, until cfg.Seeds are done or cfg.Faults are injected. Progress, if set, is shown the
+// report as it grows. Seeds that were steered towards seldom triples carry that in their number, so that one of them with
+// Config.Exact is the same run. When ctx ends, what is under way is given up and the report covers what was done.
+func Run(ctx context.Context, cfg Config, progress func(soFar *Report)) Report {
 	cfg = cfg.withDefaults()
 	rep := Report{ByChecker: map[string]uint64{}, Violations: []Violation{}, Exceptions: map[string]int{}}
-	all := triples()
-	counts := map[Triple]int{}
-	for n := 0; n < cfg.Seeds && ctx.Err() == nil; n += batch {
-		size := min(batch, cfg.Seeds-n)
-		seeds := make([]uint64, size)
-		focus := rarest(all, counts)
-		for i := range seeds {
-			seeds[i] = cfg.FromSeed + uint64(n+i)
-			if n > 0 && !cfg.Exact {
-				seeds[i] |= uint64(focus[i%len(focus)]+1) << focusShift
+	all, counts := triples(), map[Triple]int{}
+	for n := 0; cfg.more(n, rep.Faults) && ctx.Err() == nil; n += batch {
+		for _, r := range runAll(ctx, cfg.seeds(n, all, counts), cfg) {
+			rep.add(ctx, r, counts, cfg)
+			if progress != nil {
+				progress(&rep)
 			}
-		}
-		for _, r := range runAll(ctx, seeds, cfg) {
-			rep.add(r, counts, cfg)
-		}
-		if progress != nil {
-			progress(min(n+size, cfg.Seeds), cfg.Seeds)
 		}
 	}
 	rep.Coverage = coverage(all, counts)
 	return rep
+}
+
+// more reports whether another batch is to be run after n seeds.
+func (c Config) more(n, faults int) bool {
+	if c.Faults > 0 {
+		return faults < c.Faults
+	}
+	return n < c.Seeds
+}
+
+// seeds names the next batch: the first one as it comes, later ones steered.
+func (c Config) seeds(n int, all []Triple, counts map[Triple]int) []uint64 {
+	size := batch
+	if c.Faults == 0 {
+		size = min(batch, c.Seeds-n)
+	}
+	out, focus := make([]uint64, size), neediest(all, counts, size)
+	for i := range out {
+		out[i] = c.FromSeed + uint64(n+i)
+		if n > 0 && !c.Exact {
+			out[i] = out[i]&(1<<focusShift-1) | uint64(focus[i%len(focus)]+1)<<focusShift
+		}
+	}
+	return out
 }
 
 // runAll runs seeds side by side and returns their results in order.
@@ -106,14 +128,17 @@ func runAll(ctx context.Context, seeds []uint64, cfg Config) []result {
 		}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			out[i] = one(seed, cfg)
+			out[i] = one(ctx, seed, cfg)
 		})
 	}
 	wg.Wait()
 	return slices.DeleteFunc(out, func(r result) bool { return r.checks == nil })
 }
 
-func (rep *Report) add(r result, counts map[Triple]int, cfg Config) {
+// mostExplained is how many violations are shortened and retold; of the others the seed is enough.
+const mostExplained = 3
+
+func (rep *Report) add(ctx context.Context, r result, counts map[Triple]int, cfg Config) {
 	rep.Seeds++
 	rep.Faults += r.faults
 	rep.Steps += r.steps
@@ -127,34 +152,28 @@ func (rep *Report) add(r result, counts map[Triple]int, cfg Config) {
 	}
 	for k, n := range r.covered {
 		counts[k] += n
+		rep.Struck += n
 	}
 	if r.broken != nil {
-		rep.Violations = append(rep.Violations, explain(r, cfg, len(rep.Violations) < 3))
+		rep.Violations = append(rep.Violations, explain(ctx, r, cfg, len(rep.Violations) < mostExplained))
 	}
 }
 
-// rarest returns the indexes of the triples that were seen least often, rarest first.
-func rarest(all []Triple, counts map[Triple]int) []int {
-	order := make([]int, len(all))
-	for i := range order {
-		order[i] = i
-	}
-	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(counts[all[a]], counts[all[b]]) })
-	return order[:min(batch, len(order))]
-}
-
+// coverage counts the triples and finds the rarest ten.
 func coverage(all []Triple, counts map[Triple]int) Coverage {
 	c := Coverage{Of: len(all), Rarest: []TripleCount{}}
+	var seen []TripleCount
 	for _, t := range all {
-		if counts[t] > 0 {
+		n := counts[t]
+		if n > 0 {
 			c.Triples++
 		}
-		if counts[t] >= 100 {
+		if n >= 100 {
 			c.Hundreds++
 		}
+		seen = append(seen, TripleCount{t, n})
 	}
-	for _, i := range rarest(all, counts)[:min(10, len(all))] {
-		c.Rarest = append(c.Rarest, TripleCount{all[i], counts[all[i]]})
-	}
+	slices.SortStableFunc(seen, func(a, b TripleCount) int { return a.Count - b.Count })
+	c.Rarest = append(c.Rarest, seen[:min(10, len(seen))]...)
 	return c
 }

@@ -3,6 +3,7 @@ package sim
 import (
 	"slices"
 
+	"autoheal.dev/autoheal"
 	"autoheal.dev/autoheal/internal/journal"
 )
 
@@ -23,23 +24,25 @@ func Sabotages() []Sabotage {
 		{"lost-alerts", "alerts go through a path that loses them", nil, 0},
 		{"journal-drops-writes", "the journal acknowledges writes that it did not keep", nil, 0},
 		{"goes-on-after-failed-append", "the core is not rebuilt after its records were refused", nil, 0},
-		{"results-are-lost", "what an action did not do is never reported", nil, 18},
+		{"results-are-lost", "what an action did not do is never reported", nil, 4},
 		{"alarm-is-deaf", "the loop sleeps through its wake-ups", nil, 3},
-		{"stalls-go-unnoticed", "a loop that woke late counts the silences of that time", nil, 6},
+		{"stalls-go-unnoticed", "a loop that woke late counts the silences of that time", nil, 10},
 		{"blindness-is-not-told", "the driver lost its way to the cluster and does not say so", []string{"observer_blind", "cut", "node_crash"}, 0},
-		{"no-synced", "a life of the driver never finishes its listing", []string{"healer_crash", "crash", "cut"}, 0},
+		{"no-synced", "a listing that is late is never finished", []string{"observer_blind", "crash", "cut"}, 0},
 		{"registry-ignores-epoch", "the registry obeys a healer that was replaced", nil, 8},
 		{"generation-ignored", "actions are carried out on a later boot", []string{"node_crash", "node_reboot", "actuator_late"}, 0},
-		{"start-acts-twice", "a start that is repeated begins the program again", nil, 4},
+		{"start-acts-twice", "a start that is repeated begins the program again", nil, 8},
 		{"stop-ends-the-newest", "a stop ends the current attempt whatever it names", nil, 0},
 		{"uncordon-removes-all", "an uncordon of the healer removes everybody's marks", nil, 6},
 		{"gangs-start-in-part", "ranks of a gang are placed one by one", nil, 0},
 		{"agent-restarts-by-itself", "after a boot the agent starts what ran before", nil, 0},
 		{"no-self-stop", "shims ignore their deadline", nil, 0},
 		{"self-stop-too-long", "shims stop after four times the configured length", nil, 0},
-		{"lease-from-receipt", "the lease counts from the acknowledgement's arrival", []string{"rough_link", "half_open_out", "cut", "half_open_in"}, 64},
+		{"lease-from-receipt", "the lease counts from the acknowledgement's arrival", []string{"rough_link", "half_open_out", "cut", "half_open_in"}, 138},
 		{"last-contact-too-early", "the driver reports the last contact as earlier than it was", nil, 0},
 		{"refusal-does-not-renew", "a closed port does not renew the lease", nil, 0},
+		{"target-is-lost", "an action leaves without saying for what", nil, 0},
+		{"preempts-at-will", "whatever is stopped is stopped for somebody else", nil, 0},
 		{"silence-is-an-exit", "the driver reports what it cannot see as ended", nil, 0},
 	}
 }
@@ -63,4 +66,15 @@ func (s *sim) sabotageRecords(records []journal.Record) []journal.Record {
 		}
 	}
 	return out
+}
+
+// sabotageAction is the share of the planted bugs on the way out.
+func (s *sim) sabotageAction(a autoheal.Action) autoheal.Action {
+	switch {
+	case s.w.sabotaged("target-is-lost") && engines(a):
+		a.Target.ID = ""
+	case s.w.sabotaged("preempts-at-will") && a.Verb == autoheal.Stop && engines(a):
+		a.Params.For = "wl-000"
+	}
+	return a
 }

@@ -1,9 +1,11 @@
 package sim
 
 import (
+	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -17,6 +19,18 @@ type Fault struct {
 	Count  int           `json:"count"`
 	For    time.Duration `json:"for"`
 	Ambush Ambush        `json:"ambush"`
+	Also   Ambush        `json:"also,omitzero"`
+}
+
+// ambushes are what a fault lays, one or two.
+func (f Fault) ambushes() []Ambush {
+	var out []Ambush
+	for _, a := range []Ambush{f.Ambush, f.Also} {
+		if a.Stage != "" {
+			out = append(out, a)
+		}
+	}
+	return out
 }
 
 // Ambush waits for a stage of recovery and strikes at that point; empty = none.
@@ -26,68 +40,22 @@ type Ambush struct {
 }
 
 func (f Fault) String() string {
-	s := fmt.Sprintf("%-9s %-22s node=%d work=%d count=%d for=%s", "+"+f.At.Round(time.Second).String(), f.Kind, f.Node, f.Work, f.Count, f.For.Round(time.Millisecond))
-	if f.Ambush.Stage != "" {
-		s += fmt.Sprintf(" ambush=%s@%s", f.Ambush.Point, f.Ambush.Stage)
+	var ambushes strings.Builder
+	for _, a := range f.ambushes() {
+		ambushes.WriteString(" ambush=" + a.Point + "@" + a.Stage)
 	}
-	return s
+	return fmt.Sprintf("%-9s %-22s node=%d work=%d count=%d for=%s%s", "+"+f.At.Round(time.Second).String(), f.Kind, f.Node, f.Work, f.Count, f.For.Round(time.Millisecond), ambushes.String())
 }
 
-// Stages at which an ambush strikes: a record takes an incident or a recovery there.
-var stages = []string{"suspected", "recovering", "stopping", "starting", "verifying", "ended"}
-
-// Points: what strikes.
-const (
-	pointCrashBefore = "crash_before_journal" // the healer dies before its records are durable
-	pointCrashAfter  = "crash_after_journal"  // they are durable, its actions have not left
-	pointCrashActed  = "crash_after_acting"   // its actions have left, their results have not come
-	pointLoseRequest = "request_lost"
-	pointLoseAnswer  = "answer_lost"
-	pointLate        = "acts_late"
-	pointTwice       = "acts_twice"
-	pointDiskFull    = "disk_full"
-)
-
-var points = []string{
-	pointCrashBefore, pointCrashAfter, pointCrashActed, pointLoseRequest, pointLoseAnswer, pointLate, pointTwice, pointDiskFull,
-}
-
-// Triple names one thing to be covered: a fault of this kind, an ambush at this stage, striking at this point.
-type Triple struct {
-	Kind  string `json:"kind"`
-	Stage string `json:"stage"`
-	Point string `json:"point"`
-}
-
-// triples lists all of them in a fixed order.
-func triples() []Triple {
-	var out []Triple
-	for _, k := range faultKinds() {
-		for _, st := range stages {
-			for _, p := range points {
-				out = append(out, Triple{k.name, st, p})
-			}
-		}
-	}
-	return out
-}
-
-// focusShift is where in a seed the triple stands that the scheduler wants to see: seed = base | (triple+1) << focusShift.
-const focusShift = 40
-
-// script draws the faults of one seed. A focus makes a third of them that triple.
+// script draws the faults of one seed. In a seed that is steered, two thirds of them belong to the triples of its block.
 func script(seed uint64, cfg Config) []Fault {
-	rng := rand.New(rand.NewPCG(seed&(1<<focusShift-1), 77))
+	rng := rand.New(rand.NewPCG(seed, 77))
 	length := time.Duration(cfg.Days * float64(24*time.Hour))
 	n := max(1, int(cfg.Days*cfg.FaultsPerDay))
-	var focus *Triple
-	if k := seed >> focusShift; k > 0 && int(k) <= len(triples()) {
-		t := triples()[k-1]
-		focus = &t
-	}
-	total, kinds := 0, faultKinds()
+	block, total, kinds := blockOf(seed), 0, faultKinds()
 	if len(cfg.Kinds) > 0 {
 		kinds = slices.DeleteFunc(kinds, func(k faultKind) bool { return !slices.Contains(cfg.Kinds, k.name) })
+		block = slices.DeleteFunc(block, func(t Triple) bool { return !slices.Contains(cfg.Kinds, t.Kind) })
 	}
 	for _, k := range kinds {
 		total += k.weight
@@ -97,20 +65,25 @@ func script(seed uint64, cfg Config) []Fault {
 		// Faults come in clusters, because the interesting ones are mixtures.
 		at := time.Duration(rng.Int64N(int64(length)))
 		for range 1 + rng.IntN(4) {
-			f := Fault{
-				At: at, Kind: drawKind(rng, kinds, total), Node: rng.IntN(1 << 16), Work: rng.IntN(1 << 16), Count: 1 + rng.IntN(5),
-				For: drawLength(rng), Ambush: Ambush{stages[rng.IntN(len(stages))], points[rng.IntN(len(points))]},
+			f := Fault{At: at, Kind: drawKind(rng, kinds, total), Node: rng.IntN(1 << 16), Work: rng.IntN(1 << 16), Count: 1 + rng.IntN(5), For: drawLength(rng), Ambush: drawAmbush(rng)}
+			if len(block) > 0 && rng.IntN(3) > 0 {
+				t := block[rng.IntN(len(block))]
+				f.Kind, f.Ambush = t.Kind, Ambush{t.Stage, t.Point}
 			}
-			if focus != nil && rng.IntN(3) == 0 {
-				f.Kind, f.Ambush = focus.Kind, Ambush{focus.Stage, focus.Point}
+			if rng.IntN(8) == 0 {
+				f.Also = drawAmbush(rng)
 			}
 			out = append(out, f)
 			at += time.Duration(rng.Int64N(int64(4 * time.Minute)))
 		}
 	}
 	out = out[:n]
-	slices.SortStableFunc(out, func(a, b Fault) int { return int(min(max(a.At-b.At, -1), 1)) })
+	slices.SortStableFunc(out, func(a, b Fault) int { return cmp.Compare(a.At, b.At) })
 	return out
+}
+
+func drawAmbush(rng *rand.Rand) Ambush {
+	return Ambush{stages[rng.IntN(len(stages))], points[rng.IntN(len(points))]}
 }
 
 func drawKind(rng *rand.Rand, kinds []faultKind, total int) string {

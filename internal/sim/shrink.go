@@ -2,6 +2,7 @@ package sim
 
 import (
 	"cmp"
+	"context"
 	"slices"
 )
 
@@ -12,14 +13,14 @@ const mostShrinks = 150
 const transcriptLines = 60
 
 // explain turns a broken run into a violation with a script as short as it gets and the transcript of that run.
-func explain(r result, cfg Config, shorten bool) Violation {
+func explain(ctx context.Context, r result, cfg Config, shorten bool) Violation {
 	sc := r.script
 	if shorten {
-		sc = shrink(r, cfg)
+		sc = shrink(ctx, r, cfg)
 	}
 	cfg.Script, cfg.Record = sc, true
-	again := one(r.seed, cfg)
-	if again.broken == nil { // cannot be: a run depends on nothing but its seed and its script
+	again := one(ctx, r.seed, cfg)
+	if again.broken == nil { // the run was interrupted
 		again = r
 	}
 	v := *again.broken
@@ -34,7 +35,7 @@ func explain(r result, cfg Config, shorten bool) Violation {
 }
 
 // shrink leaves lines of the script out, in halves, quarters and so on, as long as the same invariant breaks.
-func shrink(r result, cfg Config) []Fault {
+func shrink(ctx context.Context, r result, cfg Config) []Fault {
 	cfg.Record = false
 	sc := slices.Clone(r.script)
 	tries := 0
@@ -44,7 +45,7 @@ func shrink(r result, cfg Config) []Fault {
 		if part == nil {
 			cfg.Script = []Fault{}
 		}
-		again := one(r.seed, cfg)
+		again := one(ctx, r.seed, cfg)
 		return again.broken != nil && again.broken.Checker == r.broken.Checker
 	}
 	// What comes after the violation had no part in it.
@@ -73,10 +74,11 @@ func shrink(r result, cfg Config) []Fault {
 // withoutAmbushes takes away the ambushes that are not needed.
 func withoutAmbushes(sc []Fault, breaks func([]Fault) bool) []Fault {
 	for i := range sc {
-		part := slices.Clone(sc)
-		part[i].Ambush = Ambush{}
-		if breaks(part) {
-			sc = part
+		for _, less := range []func(f *Fault){func(f *Fault) { f.Also = Ambush{} }, func(f *Fault) { f.Ambush = Ambush{} }} {
+			part := slices.Clone(sc)
+			if less(&part[i]); part[i] != sc[i] && breaks(part) {
+				sc = part
+			}
 		}
 	}
 	return sc

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"strings"
@@ -16,16 +17,26 @@ import (
 type Config struct {
 	Seeds        int     // how many; default 1
 	FromSeed     uint64  // the first
+	Faults       int     // instead of Seeds: go on until so many were injected
 	Nodes        int     // 0 = 4 to 16, by seed
 	Days         float64 // of faults; default 0.25, then the cluster gets time to come to rest
-	FaultsPerDay float64 // default 240
+	FaultsPerDay float64 // default 480
 
 	Kinds    []string // only these faults are drawn; empty = all
 	Script   []Fault  // instead of the drawn one
+	Death    Death    // one more death of the healer, at an exact point
 	Sabotage string   // a planted bug, by name; see Sabotages
 	Record   bool     // keep the transcript
 	Exact    bool     // run FromSeed as it is, without steering
 	Lines    int      // of the transcript in a violation; default 60
+}
+
+// Death is the healer's death at one of its commits: before the records of the Nth are durable, after that, or once so
+// many of its actions have left. N counts from 1; 0 = none.
+type Death struct {
+	N     int
+	Point string
+	After int // actions that leave, with pointCrashBetween
 }
 
 func (c Config) withDefaults() Config {
@@ -36,7 +47,7 @@ func (c Config) withDefaults() Config {
 		c.Days = 0.25
 	}
 	if c.FaultsPerDay <= 0 {
-		c.FaultsPerDay = 240
+		c.FaultsPerDay = 480
 	}
 	return c
 }
@@ -55,10 +66,12 @@ type Violation struct {
 // sim is one run: one seed.
 type sim struct {
 	cfg      Config
+	ctx      context.Context
 	seed     uint64
 	q        *queue
 	w        *world
-	pol      *policy.Policy
+	pol      *policy.Policy // of the run
+	inForce  *policy.Policy // as a person has edited it
 	store    *store
 	healer   *healer
 	old      *healer // a leader that was replaced and woke up
@@ -70,12 +83,14 @@ type sim struct {
 	checks   map[string]uint64
 	holes    map[string]int
 	covered  map[Triple]int
-	armed    map[string][]Triple
-	tricks   []string
+	armed    map[string][]ambush
+	tricks   []trick
 	undo     []func()
 	faults   int
 	steps    int
+	commits  []int // actions of each commit
 	commands int
+	replied  map[string]bool // commands that were answered
 	late     bool
 	quieting bool // the faults are over
 	done     bool
@@ -100,8 +115,9 @@ func newSim(seed uint64, cfg Config) *sim {
 	}
 	w := newWorld(base, pol, nodes, 4)
 	s := &sim{
-		cfg: cfg, seed: seed, q: w.q, w: w, pol: pol, store: &store{Memory: journal.NewMemory()}, book: newBook(), kinds: map[string]faultKind{},
-		checks: map[string]uint64{}, holes: map[string]int{}, covered: map[Triple]int{}, armed: map[string][]Triple{}, offenders: map[autoheal.NodeID]bool{},
+		cfg: cfg, ctx: context.Background(), seed: seed, q: w.q, w: w, pol: pol, inForce: pol, store: newStore(pol), book: newBook(), kinds: map[string]faultKind{},
+		checks: map[string]uint64{}, holes: map[string]int{}, covered: map[Triple]int{}, armed: map[string][]ambush{}, offenders: map[autoheal.NodeID]bool{},
+		replied: map[string]bool{},
 	}
 	w.watch, w.sabotage, w.noting = s, cfg.Sabotage, cfg.Record
 	s.store.drops = w.sabotaged("journal-drops-writes")
@@ -149,6 +165,7 @@ func (s *sim) run(script []Fault) {
 	}
 	if !s.done {
 		s.checkFold(s.healer)
+		s.checkReplay(s.healer)
 	}
 }
 
@@ -175,6 +192,9 @@ const mostEvents = 20_000_000
 
 func (s *sim) play(end time.Time) {
 	for !s.done && s.q.next(end) {
+		if s.q.passed%1024 == 0 && s.ctx.Err() != nil {
+			s.done = true
+		}
 		if s.q.passed > mostEvents {
 			s.violate("rest", fmt.Sprintf("the cluster does not come to rest: %d events", s.q.passed))
 		}
@@ -193,7 +213,7 @@ func (s *sim) quiet() {
 	for _, fn := range undo {
 		fn()
 	}
-	s.tricks, s.armed = nil, map[string][]Triple{}
+	s.tricks, s.armed = nil, map[string][]ambush{}
 	if !s.healer.alive {
 		s.restartAt = 0
 		s.restart(s.epoch)
@@ -322,49 +342,6 @@ func (s *sim) unmarked(a autoheal.Action, m *machine, before, after []autoheal.M
 	}
 }
 
-// ambushed springs the first ambush whose stage these records reach, and returns where the healer dies, if it does.
-func (s *sim) ambushed(ready heal.Ready) string {
-	for _, r := range ready.Records {
-		st := stageOf(r)
-		if st == "" || len(s.armed[st]) == 0 {
-			continue
-		}
-		t := s.armed[st][0]
-		s.armed[st] = s.armed[st][1:]
-		s.covered[t]++
-		s.w.note("AMBUSH %s at %s (%s)", t.Point, t.Stage, t.Kind)
-		switch t.Point {
-		case pointCrashBefore, pointCrashAfter, pointCrashActed:
-			return t.Point
-		case pointDiskFull:
-			s.fillDisk(5 * time.Second)
-		default:
-			s.trick(t.Point, 1)
-		}
-		return ""
-	}
-	return ""
-}
-
-// stageOf is the stage that a record reaches.
-func stageOf(r journal.Record) string {
-	switch p := r.Data.(type) {
-	case journal.IncidentOpened:
-		return "suspected"
-	case journal.IncidentPhase:
-		if p.To.Ended() {
-			return "ended"
-		}
-		return string(p.To)
-	case journal.RecoveryStep:
-		switch p.To {
-		case autoheal.StepStopping, autoheal.StepStarting, autoheal.StepVerifying:
-			return string(p.To)
-		}
-	}
-	return ""
-}
-
 // perform carries an action out, or lets it go wrong.
 func (s *sim) perform(h *healer, a autoheal.Action) {
 	late := func(o autoheal.Outcome, kind autoheal.ErrorKind, d time.Duration) {
@@ -377,11 +354,7 @@ func (s *sim) perform(h *healer, a autoheal.Action) {
 		return
 	}
 	act := func() { s.w.fleet.act(a, func(autoheal.Result) {}) }
-	point := ""
-	if len(s.tricks) > 0 && a.Verb != autoheal.Refresh {
-		point, s.tricks = s.tricks[0], s.tricks[1:]
-		s.w.note("TRICK %s on %s %s %s", point, a.ID, a.Verb, a.Target)
-	}
+	point := s.nextTrick(a)
 	switch point {
 	case pointLoseRequest:
 		late(autoheal.OutcomeNotSent, autoheal.ErrUnavailable, hop)
@@ -401,16 +374,29 @@ func (s *sim) perform(h *healer, a autoheal.Action) {
 	}
 }
 
-// After so many records the whole journal is folded anew and compared, and replaced by a snapshot.
-const compactEvery = 250
+// compareEvery is how many records are written before their fold is compared with the core that made them.
+const compareEvery = 250
+
+// compactEvery is after how many records the journal is replaced by a snapshot: seldom in some runs, often in others.
+func (s *sim) compactEvery() int { return 200 + 300*int(s.seed%8) }
+
+// keepEnded is for how long a snapshot keeps what has ended: longer than faults last, because what settles old copies hangs on it.
+const keepEnded = 12 * time.Hour
 
 func (s *sim) compact(h *healer) {
-	if s.store.since < compactEvery || s.done || !h.alive || h.blocked {
+	if s.done || !h.alive || h.blocked || h != s.healer {
+		return
+	}
+	full := s.store.since >= s.compactEvery()
+	if full || s.store.unchecked >= compareEvery {
+		s.store.unchecked = 0
+		s.checkFold(h)
+	}
+	if !full || s.done {
 		return
 	}
 	s.store.since = 0
-	s.checkFold(h)
-	keep := s.w.wall().Add(-2 * time.Hour)
+	keep := s.w.wall().Add(-keepEnded)
 	snap, err := h.core.Snapshot(keep)
 	if err == nil {
 		err = s.store.Compact(context.Background(), snap, keep)
@@ -419,33 +405,53 @@ func (s *sim) compact(h *healer) {
 		h.appendFailed(err)
 		return
 	}
+	s.store.read()
 	s.book.fold(snap)
 	if err := h.core.Adopt(snap); err != nil {
 		s.violate("fold", fmt.Sprintf("a snapshot is not adopted: %v", err))
 	}
 }
 
-// checkFold folds the journal into a fresh core and compares it with the one that runs.
+// checkFold compares what was folded from the decoded records with the core that runs.
 func (s *sim) checkFold(h *healer) {
 	if h.blocked {
 		return
 	}
-	fresh := heal.NewCore(heal.Life{}, s.pol)
-	for r, err := range s.store.Replay(context.Background()) {
-		if err == nil {
-			err = fresh.Restore(r)
-		}
-		if err != nil {
-			s.violate("fold", fmt.Sprintf("the journal does not fold: %v", err))
-			return
-		}
+	if err := s.store.broken; err != nil {
+		s.violate("fold", err.Error())
+		return
 	}
-	a, errA := h.core.State()
-	b, errB := fresh.State()
-	s.check("fold", errA == nil && errB == nil && string(a) == string(b), "the fold of the journal is not the state of the core: %s", firstDifference(a, b))
+	s.compareStates(h.core, s.store.reader, "the fold of the journal is not the state of the core")
 }
 
-func firstDifference(a, b []byte) string {
+// checkReplay folds all that is kept of the journal anew, beginning with the snapshot.
+func (s *sim) checkReplay(h *healer) {
+	if h.blocked {
+		return
+	}
+	fresh, err := s.store.replayed()
+	if err != nil {
+		s.violate("fold", err.Error())
+		return
+	}
+	s.compareStates(s.store.reader, fresh, "the journal read anew is not what was folded as it was written")
+}
+
+func (s *sim) compareStates(x, y *heal.Core, what string) {
+	if x.Same(y) {
+		s.checks["fold"]++
+		return
+	}
+	a, errA := x.State()
+	b, errB := y.State()
+	s.check("fold", errA == nil && errB == nil && bytes.Equal(a, b), "%s: %s", what, difference{a, b})
+}
+
+// difference shows where two encoded states part, when it is printed.
+type difference struct{ a, b []byte }
+
+func (d difference) String() string {
+	a, b := d.a, d.b
 	for i := range min(len(a), len(b)) {
 		if a[i] != b[i] {
 			from, to := max(0, i-80), min(len(a), len(b), i+80)

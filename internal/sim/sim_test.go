@@ -2,8 +2,10 @@ package sim
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -53,28 +55,35 @@ func render(v Violation) string {
 	return out.String()
 }
 
-// onceFailed are seeds that broke an invariant, with what was wrong. They stay.
-var onceFailed = []struct {
-	seed uint64
-	what string
-}{
-	{136339441845295, "a gang waited for room that only its own incident's cordoned node had: nobody moved (core)"},
-	{1011, "an exit proof was taken for an attempt that had been placed meanwhile: two copies (registry)"},
-	{8, "a rank of a gang began alone, because the old attempt of another counted as present (registry)"},
-	{85761906967582, "an older listing overtook a start, and a copy that ran counted as ended (registry)"},
-	{125344325566534, "ranks of two generations were placed together (registry)"},
-	{285873023221930, "a stop of a replaced healer counted when its answer came (simulator)"},
-	{114349209288797, "a silence that was seen again after a blind time counted as a new one (checker)"},
-	{38, "a healer that stood still while its journal was full was never given a listing (simulator)"},
-	{0, "a start of unknown outcome was sent again to a node that answered (judged: what was begun goes on)"},
+// onceFailed is a run that broke an invariant, with what was wrong. The script is kept, not only the seed: it stays the same
+// run when faults are drawn in another way.
+type onceFailed struct {
+	What   string  `json:"what"`
+	Seed   uint64  `json:"seed"`
+	Days   float64 `json:"days"`
+	Script []Fault `json:"script"`
 }
 
+// TestOnceFailed plays what once failed: findings stay as tests.
 func TestOnceFailed(t *testing.T) {
-	for _, f := range onceFailed {
-		t.Run(strconv.FormatUint(f.seed, 10), func(t *testing.T) {
+	files, err := filepath.Glob("testdata/once-failed/*.json")
+	if err != nil || len(files) == 0 {
+		t.Fatal("no run that once failed is kept", err)
+	}
+	for _, f := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(f), ".json"), func(t *testing.T) {
 			t.Parallel()
-			if r := one(f.seed, Config{}); r.broken != nil {
-				t.Error(f.what + "\n" + render(explain(r, Config{}.withDefaults(), true)))
+			data, err := os.ReadFile(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var was onceFailed
+			if err := json.Unmarshal(data, &was); err != nil {
+				t.Fatal(err)
+			}
+			cfg := Config{Days: was.Days, Script: was.Script}.withDefaults()
+			if r := one(t.Context(), was.Seed, cfg); r.broken != nil {
+				t.Error(was.What + "\n" + render(explain(t.Context(), r, cfg, true)))
 			}
 		})
 	}
@@ -83,7 +92,7 @@ func TestOnceFailed(t *testing.T) {
 // TestSameSeedSameRun: a seed is the same run, transcript and all; another seed is another.
 func TestSameSeedSameRun(t *testing.T) {
 	cfg := Config{Days: 0.1, Record: true}
-	a, b, c := one(5, cfg), one(5, cfg), one(6, cfg)
+	a, b, c := one(t.Context(), 5, cfg), one(t.Context(), 5, cfg), one(t.Context(), 6, cfg)
 	if len(a.notes) == 0 || !slices.Equal(a.notes, b.notes) {
 		t.Fatalf("seed 5 ran twice and gave %d and %d lines, or others", len(a.notes), len(b.notes))
 	}
