@@ -70,6 +70,9 @@ func (a *Agent) converse(at *attempt, client *shim.Client) {
 		a.mu.Lock()
 		a.heardLocked(at, s)
 		a.mu.Unlock()
+		if s.State == nodeproto.AttemptExited {
+			return // exit.json is durable before this is said; the shim's own end has nothing to add
+		}
 	}
 }
 
@@ -109,7 +112,7 @@ func (a *Agent) heardLocked(at *attempt, s shim.Status) {
 		return
 	}
 	if s.State == nodeproto.AttemptExited {
-		return // exit.json says it, which the follower reads as soon as the shim is gone
+		return // exit.json says it, which the follower reads next
 	}
 	v.status, v.state, v.detail = s, s.State, s.Detail
 	if old.state == v.state && old.status.Pid == s.Pid && old.detail == v.detail {

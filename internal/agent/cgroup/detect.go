@@ -117,6 +117,9 @@ func parseMounts(text string) (v1 map[string]string, unified string, roots map[s
 
 // unescape undoes the octal escapes that the kernel puts for blanks in paths.
 func unescape(s string) string {
+	if !strings.Contains(s, `\`) {
+		return s // nearly always, and a shim reads the mounts between a workload's death and its next start
+	}
 	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(s)
 }
 
