@@ -46,7 +46,7 @@ var mutants = []mutant{
 	{"latching-storm", "a storm never ends", "func (c *Core) stepStorm(", "return", []string{"zone_loss", "observer_blind", "healer_freeze", "cut", "partition"}, 0},
 	{"old-copies-stay", "a copy that came back beside its replacement is not stopped", "func (c *Core) stepOld(", "return", nil, 0},
 	{"state-beside-the-journal", "the state is changed without a record", "func (c *Core) transient(", "c.d.Orderly = !c.d.Orderly", nil, 0},
-	{"nobody-is-woken", "what waits for a key is never looked at again", "func (c *Core) wake(", "return", nil, 1},
+	{"nobody-is-woken", "what waits for a key is never looked at again", "func (c *Core) wake(", "return", []string{"capacity_loss", "node_crash"}, 110},
 	{"no-timers", "nothing is looked at again when its time has come", "func (c *Core) after(", "return", nil, 0},
 }
 
