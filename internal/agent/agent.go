@@ -41,6 +41,7 @@ type Agent struct {
 	user   *shim.Credential
 	prober *gpu.Prober // nil without nvidia-smi and with simulated GPUs
 	hears  *listener
+	kept   keptOutput
 
 	ctx context.Context // of Run: what followers of attempts end with
 	wg  sync.WaitGroup  // followers, sources
@@ -138,6 +139,7 @@ func open(opts Options) (*Agent, *os.File, error) {
 		changed: make(chan struct{}), poll: make(chan struct{}), busy: map[int64]string{},
 	}
 	a.started = a.boot()
+	a.kept.dir = filepath.Join(a.dir, "kept")
 	if err := a.makeFolders(); err != nil {
 		return nil, nil, err
 	}
@@ -148,7 +150,7 @@ func open(opts Options) (*Agent, *os.File, error) {
 	if a.epoch, err = openEpoch(filepath.Join(a.dir, "epoch")); err != nil {
 		return nil, nil, errors.Join(err, lock.Close())
 	}
-	if err := errors.Join(a.inspect(), a.openListener()); err != nil {
+	if err := errors.Join(a.inspect(), a.openListener(), a.kept.open()); err != nil {
 		return nil, nil, errors.Join(err, lock.Close())
 	}
 	return a, lock, nil

@@ -44,17 +44,32 @@ func (a *Agent) doLogs(_ context.Context, req nodeproto.LogsRequest) (*nodeproto
 		search.collect(slices.Values(lines), out)
 		return out, nil
 	}
-	at := a.findAttempt(req.Workload, req.Attempt)
-	if at == nil {
-		return nil, refuse(nodeproto.CodeNotFound, "logs: this node knows no such attempt of %s", req.Workload)
-	}
-	chunks, err := readLogFiles(at.dir)
+	of, times, chunks, err := a.outputOf(key{req.Workload, req.Attempt})
 	if err != nil {
 		return nil, err
 	}
-	search.kind, search.age, search.attempt = signal.KindWorkload, a.ageOf(at), at.key.attempt
+	search.kind, search.age, search.attempt = signal.KindWorkload, a.ageOf(times), of.attempt
 	search.collect(records(chunks, &out.Lost), out)
 	return out, nil
+}
+
+// outputOf returns what an attempt wrote, also one that was forgotten since.
+func (a *Agent) outputOf(k key) (of key, times keptTimes, chunks []logChunk, err error) {
+	if at := a.findAttempt(k.workload, k.attempt); at != nil {
+		if chunks, err = readLogFiles(at.dir); err != nil || len(chunks) > 0 {
+			return at.key, timesOf(at.spec), chunks, err
+		}
+		k = at.key // it wrote nothing, or is being forgotten at this moment
+		of, times = k, timesOf(at.spec)
+	}
+	kept, when, chunks, ok, err := a.kept.read(k)
+	switch {
+	case err != nil || ok:
+		return kept, when, chunks, err
+	case of.attempt == 0:
+		return of, times, nil, refuse(nodeproto.CodeNotFound, "logs: this node knows no such attempt of %s", k.workload)
+	}
+	return of, times, nil, nil
 }
 
 // logSearch is what lines are chosen by.
@@ -135,11 +150,11 @@ func (a *Agent) findAttempt(w autoheal.WorkloadID, n int) *attempt {
 }
 
 // ageOf turns times of the attempt's boot into ages in milliseconds.
-func (a *Agent) ageOf(at *attempt) func(time.Duration) int64 {
-	if at.spec.BootID == a.bootID {
+func (a *Agent) ageOf(s keptTimes) func(time.Duration) int64 {
+	if s.BootID == a.bootID {
 		return bootToAge(a.boot())
 	}
-	wall, s := a.clk.Now().UnixMilli(), at.spec
+	wall := a.clk.Now().UnixMilli()
 	return func(t time.Duration) int64 {
 		return max(wall-s.CreatedWall-(t-time.Duration(s.CreatedBoot)).Milliseconds(), 0)
 	}

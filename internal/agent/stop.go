@@ -114,11 +114,12 @@ func (a *Agent) raiseFloor(w autoheal.WorkloadID, n int) error {
 // floorFile, beside a workload's attempts, holds the highest number that may not be started any more.
 const floorFile = "floor"
 
-// forget removes what is kept of an ended attempt; its number stays used.
+// forget removes an ended attempt; its number stays used, and its output is kept for a while.
 func (a *Agent) forget(at *attempt) error {
 	if err := a.raiseFloor(at.key.workload, at.key.attempt); err != nil {
 		return err
 	}
+	a.keepOutput(at)
 	if err := os.RemoveAll(at.dir); err != nil {
 		return fmt.Errorf("forget attempt: %w", err)
 	}
