@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -72,7 +73,7 @@ and are adopted by the next 'up'. SIGHUP reads the configuration again.`,
 	f.IntVar(&opt.Nodes, "nodes", 3, "number of nodes, named n1, n2, …")
 	f.IntVar(&opt.Racks, "racks", 0, "spread the nodes over so many racks (failure domains)")
 	f.StringVar(&opt.SimulateGPUs, "simulate-gpus", "", "give every node N simulated GPUs, as N or N:MODEL; they are labelled as simulated everywhere")
-	f.StringVar(&opt.KernelLog, "kernel-log", "", "directory of a file per node that stands for its kernel log")
+	f.StringVar(&opt.KernelLog, "kernel-log", "", "directory with a file per node (n1, n2, …) that stands for its kernel log")
 	f.StringVar(&opt.WorkloadUser, "workload-user", "", "run workloads as this user (needs root)")
 	f.Int64Var(&opt.MemoryMB, "node-memory", 0, "memory of each node in MiB (default: the machine's)")
 	f.StringVar(&opt.CgroupPrefix, "cgroup", "", "control group for the nodes (default autoheal-HASH of the directory; none uses none)")
@@ -92,13 +93,16 @@ func checkUp(opt app.UpOptions) error {
 		return &cli.UsageError{Text: fmt.Sprintf("--racks %d: use 0 for none, or a number of racks", opt.Racks)}
 	case opt.MemoryMB < 0:
 		return &cli.UsageError{Text: fmt.Sprintf("--node-memory %d: use MiB, or 0 for what the machine has", opt.MemoryMB)}
-	case opt.SimulateGPUs == "":
-		return nil
 	}
-	if _, err := gpu.Simulate(opt.SimulateGPUs, "n1"); err != nil {
+	if _, err := gpu.Simulate(cmp.Or(opt.SimulateGPUs, "0"), "n1"); err != nil {
 		return &cli.UsageError{Text: "--simulate-gpus: " + err.Error()}
 	}
-	return nil
+	if opt.KernelLog != "" {
+		if info, err := os.Stat(opt.KernelLog); err != nil || !info.IsDir() {
+			return &cli.UsageError{Text: fmt.Sprintf("--kernel-log %s: expected a directory, in which the file n1 stands for the log of node n1", opt.KernelLog)}
+		}
+	}
+	return agent.CheckUser(opt.WorkloadUser)
 }
 
 // settings reads KEY=VALUE pairs.

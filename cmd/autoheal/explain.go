@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -11,6 +12,7 @@ import (
 
 	"autoheal.dev/autoheal"
 	"autoheal.dev/autoheal/internal/app"
+	"autoheal.dev/autoheal/internal/detect"
 	"autoheal.dev/autoheal/internal/policy"
 	"autoheal.dev/autoheal/internal/signal"
 	"autoheal.dev/autoheal/internal/surface/cli"
@@ -122,11 +124,20 @@ func does(m signal.Match, r policy.Response) string {
 			steps[i] = strings.ReplaceAll(string(m.Action), "_", " ")
 		}
 	}
-	text := fmt.Sprintf("an incident of the kind %s: %s", r.Kind, strings.Join(steps, ", then "))
+	ladder := strings.Join(steps, ", then ")
+	if !healed(r.Kind) {
+		return fmt.Sprintf("it is recorded and found by autoheal logs; incidents of the kind %s are not healed yet: the plan is %s", r.Kind, ladder)
+	}
+	text := fmt.Sprintf("an incident of the kind %s: %s", r.Kind, ladder)
 	if m.Consequence {
 		text += "; only if nothing else explains it"
 	}
 	return text
+}
+
+// healed reports whether anything finds failures of the kind.
+func healed(kind autoheal.FailureKind) bool {
+	return slices.ContainsFunc(detect.All(), func(d detect.Detector) bool { return d.Kind() == kind })
 }
 
 var howBad = map[signal.Severity]string{

@@ -21,6 +21,12 @@ import (
 
 var errParentDied = errors.New("the parent of this throw-away cluster died")
 
+// CheckUser says why workloads could not be run as this user.
+func CheckUser(name string) error {
+	_, err := lookUser(name)
+	return err
+}
+
 // lookUser resolves the workload user; nil means the agent's own.
 func lookUser(name string) (*shim.Credential, error) {
 	if name == "" {

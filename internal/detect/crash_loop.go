@@ -76,8 +76,34 @@ func DescribeExit(w *autoheal.Workload) string {
 		return fmt.Sprintf("%s, its last line was %q", what, lastLine(e.Detail))
 	case e.Reason == autoheal.ExitCrashed:
 		return what
+	case e.Signal == "" && e.Code < 0: // nobody saw how it ended
+		return inWords(e.Reason)
 	default:
-		return fmt.Sprintf("ended by %s (%s)", e.Reason, what)
+		return fmt.Sprintf("%s (%s)", inWords(e.Reason), what)
+	}
+}
+
+// inWords says why an attempt ended that did not end by itself.
+func inWords(r autoheal.ExitReason) string {
+	switch r {
+	case autoheal.ExitStopped:
+		return "it was stopped"
+	case autoheal.ExitDrained:
+		return "it was stopped by a drain"
+	case autoheal.ExitPreempted:
+		return "it was stopped for a more important workload"
+	case autoheal.ExitSelfStop:
+		return "it stopped itself: its deadline passed without contact"
+	case autoheal.ExitShimKilled:
+		return "the shim that owned it was killed, and it with it"
+	case autoheal.ExitRebooted:
+		return "its machine was rebooted"
+	case autoheal.ExitShutdown:
+		return "its cluster was shut down"
+	case autoheal.ExitMaxRuntime:
+		return "it ran as long as it may"
+	default:
+		return "ended by " + string(r)
 	}
 }
 

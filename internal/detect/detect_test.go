@@ -111,7 +111,10 @@ func TestDescribeExit(t *testing.T) {
 		"out of memory at its own limit of 100 MiB (killed by SIGKILL)":                       {Code: -1, Signal: "SIGKILL", OOM: autoheal.OOMHostCgroup, Reason: autoheal.ExitCrashed, Detail: "killed by the kernel"},
 		"killed because the node ran out of memory, not at its own limit (killed by SIGKILL)": {Code: -1, Signal: "SIGKILL", OOM: autoheal.OOMHostGlobal, Reason: autoheal.ExitCrashed},
 		"could not be started: no such file":                                                  {Code: -1, Reason: autoheal.ExitStartFailed, Detail: "no such file"},
-		"ended by rebooted (exit code -1)":                                                    {Code: -1, Reason: autoheal.ExitRebooted},
+		"its machine was rebooted":                                                            {Code: -1, Reason: autoheal.ExitRebooted},
+		"the shim that owned it was killed, and it with it (killed by SIGKILL)":               {Code: -1, Signal: "SIGKILL", Reason: autoheal.ExitShimKilled},
+		"it stopped itself: its deadline passed without contact (exit code 1)":                {Code: 1, Reason: autoheal.ExitSelfStop},
+		"ended by superseded": {Code: -1, Reason: autoheal.ExitSuperseded},
 	} {
 		if got := DescribeExit(w(e)); got != want {
 			t.Errorf("got  %s\nwant %s", got, want)
