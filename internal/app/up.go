@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -285,6 +286,9 @@ func (u *up) openEngine(ctx context.Context) error {
 		cancel()
 		select {
 		case err := <-ended:
+			if errors.Is(err, context.Canceled) { // it was still reading its journal
+				return nil
+			}
 			return err
 		case <-ctx.Done():
 			return ctx.Err()
@@ -305,10 +309,7 @@ func (u *up) blocked(err error) {
 }
 
 func (u *up) openDoor(ctx context.Context) error {
-	socket := u.opt.Socket
-	if socket == "" {
-		socket = filepath.Join(u.opt.Data, "api.sock")
-	}
+	socket := cmp.Or(u.opt.Socket, u.policy.Load().API.Socket, filepath.Join(u.opt.Data, "api.sock"))
 	door := &httpapi.Server{Socket: socket, Log: u.logger, Env: &tool.Env{
 		Cluster: u.driver, Workloads: u.driver, Nodes: joining{u.driver}, Healer: u.engine, Now: u.clock.Now,
 		Policy: u.policy.Load, Config: u.inForce.Load,

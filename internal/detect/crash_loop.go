@@ -67,7 +67,7 @@ func DescribeExit(w *autoheal.Workload) string {
 	case e.OOM == autoheal.OOMGPU:
 		return fmt.Sprintf("out of GPU memory (%s)", what)
 	case e.Reason == autoheal.ExitStartFailed:
-		return "could not be started: " + e.Detail
+		return "could not be started: " + strings.TrimPrefix(e.Detail, "program could not be started: ")
 	case e.Reason == autoheal.ExitNodeFault:
 		return "its node could not start it: " + e.Detail
 	case e.Verdict != nil && len(e.Verdict.Because) > 0:

@@ -111,6 +111,7 @@ func TestDescribeExit(t *testing.T) {
 		"out of memory at its own limit of 100 MiB (killed by SIGKILL)":                       {Code: -1, Signal: "SIGKILL", OOM: autoheal.OOMHostCgroup, Reason: autoheal.ExitCrashed, Detail: "killed by the kernel"},
 		"killed because the node ran out of memory, not at its own limit (killed by SIGKILL)": {Code: -1, Signal: "SIGKILL", OOM: autoheal.OOMHostGlobal, Reason: autoheal.ExitCrashed},
 		"could not be started: no such file":                                                  {Code: -1, Reason: autoheal.ExitStartFailed, Detail: "no such file"},
+		"could not be started: exec /x: no such file":                                         {Code: -1, Reason: autoheal.ExitStartFailed, Detail: "program could not be started: exec /x: no such file"},
 		"its machine was rebooted":                                                            {Code: -1, Reason: autoheal.ExitRebooted},
 		"the shim that owned it was killed, and it with it (killed by SIGKILL)":               {Code: -1, Signal: "SIGKILL", Reason: autoheal.ExitShimKilled},
 		"it stopped itself: its deadline passed without contact (exit code 1)":                {Code: 1, Reason: autoheal.ExitSelfStop},

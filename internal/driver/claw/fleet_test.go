@@ -283,6 +283,9 @@ func TestAgentRestartIsNoSilence(t *testing.T) {
 		since := f.node(autoheal.NodeID(ag.name)).LinkSince
 		f.gw.isolate(ag, false)
 		settle(2 * time.Second)
+		ag.mu.Lock()
+		ag.attempts[attemptRef{id, 1}].state = nodeproto.AttemptStarting // as it says of what it adopts until the shim answers
+		ag.mu.Unlock()
 		f.gw.rejoin(ag, true, false)
 		settle(10 * time.Second)
 		if n := f.node(autoheal.NodeID(ag.name)); n.Link != autoheal.LinkUp || !n.LinkSince.Equal(since) {

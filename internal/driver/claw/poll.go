@@ -235,11 +235,11 @@ func (d *Driver) aliveLocked(ctx context.Context, w *workload, a *attempt, s *no
 	if len(s.GPUs) > 0 {
 		c.gpus = slices.Clone(s.GPUs)
 	}
-	switch s.State {
-	case nodeproto.AttemptStarting:
-		c.state = autoheal.Scheduled
-	default:
+	switch {
+	case s.State != nodeproto.AttemptStarting:
 		c.state = autoheal.Running
+	case a.state != autoheal.Running: // an agent that adopts says so of what runs, until the shim has answered
+		c.state = autoheal.Scheduled
 	}
 	if s.StartedMS > 0 && c.started.IsZero() {
 		c.started = at.Add(-age(s.StartedMS))

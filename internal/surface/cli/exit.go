@@ -68,7 +68,7 @@ func Execute(ctx context.Context, root *cobra.Command, deps Deps, args []string)
 	code := ExitCode(err)
 	switch _, shown := errors.AsType[*NeedsPersonError](err); {
 	case err == nil || shown:
-	case errors.Is(err, context.Canceled):
+	case errors.Is(err, context.Canceled) && ctx.Err() != nil:
 		fmt.Fprintln(deps.Stderr, "autoheal: interrupted; what was asked for may go on")
 	case code == ExitUsage:
 		fmt.Fprintf(deps.Stderr, "%s: %s\nSee '%s --help'.\n", cmd.CommandPath(), printableLines(err.Error()), cmd.CommandPath())
