@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"strconv"
+	"strings"
 
 	"autoheal.dev/autoheal/internal/tool"
 	"github.com/spf13/cobra"
@@ -30,6 +31,18 @@ func (a *app) workloadsCmd() *cobra.Command {
 	return cmd
 }
 
+// lastWords is what fits into a table of a detail, which may be a page that a program wrote: its last line, which is
+// where programs say why they end. workloads show has it whole.
+func lastWords(detail string) string {
+	const most = 100
+	detail = strings.TrimSpace(detail)
+	line := []rune(strings.TrimSpace(detail[strings.LastIndexByte(detail, '\n')+1:]))
+	if len(line) > most {
+		return string(line[:most]) + "…"
+	}
+	return string(line)
+}
+
 func renderWorkloads(p *page, v tool.WorkloadListOut) {
 	rows := make([][]string, 0, len(v.Workloads))
 	for _, w := range v.Workloads {
@@ -43,7 +56,7 @@ func renderWorkloads(p *page, v tool.WorkloadListOut) {
 		}
 		rows = append(rows, []string{
 			string(w.ID), w.Name, state, fmt.Sprintf("%s (%s)", w.Class, w.ClassRule), string(w.NodeID), gpus,
-			strconv.Itoa(w.Attempt), strconv.Itoa(w.Restarts), p.ago(w.CreatedAt), w.Detail,
+			strconv.Itoa(w.Attempt), strconv.Itoa(w.Restarts), p.ago(w.CreatedAt), lastWords(w.Detail),
 		})
 	}
 	p.table("No workloads.", []string{"WORKLOAD", "NAME", "STATE", "CLASS (RULE)", "NODE", "GPUS", "ATTEMPT", "RESTARTS", "AGE", "DETAIL"}, rows)
