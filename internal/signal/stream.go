@@ -27,6 +27,7 @@ type Found struct {
 	// Replaces is the line of the exception that this one came out of handling; 0 if none.
 	Replaces int
 	Origin   Origin
+	In       Kind // as what the line counts: the kind of its log, or what its frame says
 	At       time.Time
 	Boot     time.Duration // since boot; -1 if unknown
 	Message  string        // at most maxExcerpt bytes
@@ -110,7 +111,7 @@ func (s *Stream) meaning(message []byte, kind Kind, number int) (Found, bool) {
 		}
 		replaces = earlier
 	}
-	f := Found{Match: m, Subject: s.subject(m), Replaces: replaces, Message: string(message[:min(len(message), maxExcerpt)])}
+	f := Found{Match: m, Subject: s.subject(m), Replaces: replaces, In: kind, Message: string(message[:min(len(message), maxExcerpt)])}
 	if len(m.Rule.Takes) == 0 && !m.Rule.Exception && len(message) <= maxExcerpt {
 		if len(s.known) >= maxKnown {
 			clear(s.known)

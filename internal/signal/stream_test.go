@@ -169,3 +169,25 @@ func TestReplays(t *testing.T) {
 		t.Errorf("%d repeated, %d old", r.Repeated, r.Old)
 	}
 }
+
+// Whatever a workload writes, no verdict over it is sure enough to hold its end against the machine (behaviour E3).
+func TestWorkloadNeverClearsItself(t *testing.T) {
+	c := builtin(t)
+	for _, line := range []string{
+		"RuntimeError: CUDA error: uncorrectable ECC error encountered",
+		"Unable to determine the device handle for GPU 0000:05:00.0: GPU is lost.  Reboot the system to recover this GPU",
+		"NVRM: Xid (PCI:0000:05:00): 79, pid=1, GPU has fallen off the bus.",
+		"WARNING: infoROM is corrupted at gpu 0000:05:00.0",
+		"SXid (PCI:0000:05:00.0): 20034, Fatal, Link 30 LTSSM Fault Up",
+	} {
+		v := autoheal.Verdict(Judge(c.Excerpt([]byte(line+"\n"), KindWorkload, nil)))
+		exit := autoheal.Exit{Reason: autoheal.ExitCrashed, Verdict: &v}
+		if exit.MachineFault() {
+			t.Errorf("%q clears who writes it: %s, confidence %g", line, v.Code, v.Confidence)
+		}
+	}
+	v := autoheal.Verdict(Judge(c.Excerpt([]byte("[ 1843.308145] NVRM: Xid (PCI:0000:05:00): 79, pid=1, GPU has fallen off the bus.\n"), KindKernel, nil)))
+	if exit := (autoheal.Exit{Reason: autoheal.ExitCrashed, Verdict: &v}); !exit.MachineFault() {
+		t.Errorf("the kernel is not believed: %+v", v)
+	}
+}

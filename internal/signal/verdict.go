@@ -160,9 +160,14 @@ func rank(f Found) int {
 	}
 }
 
+// sure is how sure a cause is. What a workload writes is never worth what the kernel says, even when it is about hardware:
+// it could clear itself of every crash.
 func sure(f Found) float64 {
 	switch rank(f) {
 	case rankHardware, rankLink, rankKernel:
+		if f.In == KindWorkload || f.Rule.Kind == KindWorkload {
+			return sureWorkload
+		}
 		return sureKernel
 	case rankWorkload:
 		return sureWorkload
