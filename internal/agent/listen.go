@@ -236,14 +236,33 @@ func (a *Agent) emitLocked(s autoheal.Signal, at time.Duration) {
 	})
 	c := change{at: at, signal: &s}
 	if !s.Clears {
-		a.standing = append(a.standing[max(0, len(a.standing)-maxStanding+1):], c)
+		a.keepStandingLocked(c)
 	}
 	a.ring.add(c)
 	a.wakeLocked()
 }
 
-// maxStanding bounds the signals that a listing repeats; the latest are kept.
-const maxStanding = 128
+// maxStanding and standingBudget bound the signals that a listing repeats, by number and by bytes; the latest are kept.
+const (
+	maxStanding    = 128
+	standingBudget = answerBudget / 2
+)
+
+// keepStandingLocked keeps a signal for listings. What workloads say makes room first: none can write away what the kernel
+// said.
+func (a *Agent) keepStandingLocked(c change) {
+	c.size = jsonSize(a.renderLocked(c, c.at))
+	a.standing = append(a.standing, c)
+	used := 0
+	for _, c := range a.standing {
+		used += c.size
+	}
+	for len(a.standing) > maxStanding || used > standingBudget {
+		i := max(slices.IndexFunc(a.standing, func(c change) bool { return c.signal.Subject.Kind == autoheal.RefWorkload }), 0)
+		used -= a.standing[i].size
+		a.standing = slices.Delete(a.standing, i, i+1)
+	}
+}
 
 func (a *Agent) expired(c change) bool { return c.signal.TTL > 0 && a.boot()-c.at > c.signal.TTL }
 

@@ -149,6 +149,26 @@ func TestPollListsAgainWhenChangesFellOut(t *testing.T) {
 	}
 }
 
+// A workload that writes whatever it likes neither makes an answer too large nor writes away what the kernel said.
+func TestListingKeepsWhatTheKernelSaid(t *testing.T) {
+	a := bareAgent(t)
+	a.kernelSays(autoheal.Signal{Rule: "nvidia/xid/79", Subject: autoheal.Ref{Kind: autoheal.RefGPU, ID: "0000:05:00"}}, a.boot())
+	for i := range 4 * maxStanding {
+		a.mu.Lock()
+		a.emitLocked(autoheal.Signal{
+			Rule: "python/exception", Subject: autoheal.WorkloadRef("wl-1"), Excerpt: fmt.Sprint(i, strings.Repeat("<", 2<<10)),
+		}, a.boot())
+		a.mu.Unlock()
+	}
+	r := ask(t, a, nodeproto.PollRequest{})
+	if size := jsonSize(r); size > nodeproto.MaxAnswerBytes {
+		t.Errorf("the answer has %d bytes", size)
+	}
+	if len(r.Standing) < 2 || r.Standing[0].Signal.Rule != "nvidia/xid/79" {
+		t.Errorf("%d signals stand, the Xid is not the first", len(r.Standing))
+	}
+}
+
 func TestPollOfAnotherLifeListsAndAcknowledgesNothing(t *testing.T) {
 	a := bareAgent(t)
 	for range 5 {

@@ -17,6 +17,7 @@ type change struct {
 	node    *nodeproto.NodeStatus
 	attempt *view
 	signal  *autoheal.Signal
+	size    int // in an answer; of signals that stand
 }
 
 // ring keeps the latest changes. Reading consumes nothing, so that a poll whose answer was lost can be repeated. It is
