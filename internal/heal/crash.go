@@ -29,6 +29,9 @@ func (c *Core) crashed(i *incident, rec *recovery, w *autoheal.Workload, try int
 		next.Avoid = []autoheal.NodeID{w.Node}
 	}
 	relapsed := c.relapse(i, rec, w, &next)
+	if w.Exit.Reason == autoheal.ExitNodeFault || w.Exit.MachineFault() {
+		c.elsewhere(rec, w, &next)
+	}
 	switch {
 	case !own:
 		if try > c.pol.Rung.Attempts {
@@ -61,11 +64,19 @@ func (c *Core) relapse(i *incident, rec *recovery, w *autoheal.Workload, next *j
 	if i.Reopened == 0 || len(i.nodes()) > 0 || w.Node == "" {
 		return 0
 	}
+	c.elsewhere(rec, w, next)
+	return i.Reopened
+}
+
+// elsewhere keeps the next try off the node of an attempt, if there is room without it.
+func (c *Core) elsewhere(rec *recovery, w *autoheal.Workload, next *journal.RecoveryStep) {
+	if w.Node == "" || next.Rung == string(policy.StepMigrate) {
+		return
+	}
 	there := append(slices.Clone(next.Avoid), w.Node)
 	if _, no := c.fitAll(c.needs(rec, there)); no == nil {
 		next.Avoid, next.Rung = there, string(policy.StepMigrate)
 	}
-	return i.Reopened
 }
 
 // startedLike names what takes as long to start as w: its image, or for a process of the node its name.
