@@ -10,7 +10,8 @@ import (
 )
 
 // hear takes in a signal: whoever watches sees it, and what is being recovered on its subject gets it as evidence. What
-// it means for what is not broken yet is the detectors' to say.
+// it means for what is not broken yet is the detectors' to say. That a signal goes on, which is told again and again with
+// a larger count, is news only where it is missing and there is a place for it.
 func (c *Core) hear(s *autoheal.Signal) {
 	c.out.Seen = append(c.out.Seen, Sighting{Signal: s})
 	if s.Clears {
@@ -28,7 +29,7 @@ func (c *Core) hear(s *autoheal.Signal) {
 	}
 	slices.Sort(told)
 	for _, id := range slices.Compact(told) {
-		if i := c.d.Incidents[id]; i != nil && !i.Phase.Ended() && !i.knows(s) {
+		if i := c.d.Incidents[id]; i != nil && !i.Phase.Ended() && !i.knows(s) && !(s.Count > 1 && len(i.Evidence) >= keepEvidence) {
 			e := journal.EvidenceAdded{Count: max(s.Count, 1)}
 			if len(i.Evidence) < keepEvidence {
 				e.Signal = s
