@@ -100,11 +100,14 @@ func counted(entry *signal.Entry) autoheal.Signal {
 	return s
 }
 
-// Found returns what stands, in the order in which it was heard.
+// Found returns what stands, in the order in which it was first heard, each with the time at which it was heard last: what
+// was said before an attempt began and is said again while it runs is said of that attempt, too.
 func (e *Ear) Found() []signal.Found {
 	var out []signal.Found
 	for _, entry := range e.book.Entries() {
-		out = append(out, entry.Found)
+		f := entry.Found
+		f.At, f.Boot = entry.LastAt, entry.LastAt.Sub(onAxis(0))
+		out = append(out, f)
 	}
 	return out
 }
