@@ -158,11 +158,13 @@ func (a *Agent) tellLost() {
 	for _, at := range a.attempts {
 		lost += at.unheard
 	}
-	if lost == 0 {
+	if _, told := a.node.Conditions[condLogLost]; lost == 0 && !told {
 		return
 	}
 	n := a.copyNodeLocked()
-	n.Conditions[condLogLost] = "about " + strconv.FormatInt(roundDown(lost), 10) + " lines of logs were written faster than they could be looked at"
+	if delete(n.Conditions, condLogLost); lost > 0 {
+		n.Conditions[condLogLost] = "about " + strconv.FormatInt(roundDown(lost), 10) + " lines of logs were written faster than they could be looked at"
+	}
 	a.setNodeLocked(n)
 }
 

@@ -36,3 +36,18 @@ func TestKernelIsHeardOfEachAttempt(t *testing.T) {
 		t.Errorf("%d findings of the time of the attempt, want 1", n)
 	}
 }
+
+// What is bad can be good again: the condition goes with the attempt whose lines were lost.
+func TestLostLinesAreForgottenWithTheirAttempt(t *testing.T) {
+	a := listening(t)
+	at := a.newAttempt(key{"wl-1", 1}, t.TempDir(), &shim.Spec{})
+	at.unheard = 34_567
+	a.attempts[at.key] = at
+	if a.tellLost(); a.node.Conditions[condLogLost] == "" {
+		t.Fatal("lost lines are not told")
+	}
+	delete(a.attempts, at.key)
+	if a.tellLost(); a.node.Conditions[condLogLost] != "" {
+		t.Errorf("still told: %s", a.node.Conditions[condLogLost])
+	}
+}
