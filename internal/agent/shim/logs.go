@@ -51,6 +51,8 @@ type logSink struct {
 	next  int64 // number of the next line, dropped ones included
 	spare []byte
 	fault error
+	// shifted says that the place of log.0 is free for a file that could not be written yet.
+	shifted bool
 }
 
 func newLogSink(maxBytes, rate int64, boot func() time.Duration, clk clock.Clock) *logSink {
@@ -232,7 +234,8 @@ func (s *logSink) writeBatch(batch []byte, lines int64) {
 
 func logName(i int) string { return LogFile + "." + strconv.Itoa(i) }
 
-// rotate opens a new log.0 when there is none or the batch would overfill it.
+// rotate opens a new log.0 when there is none or the batch would overfill it. It makes place for each new one once: where
+// none can be written, on a full disk, trying again must not push out what was written before.
 func (s *logSink) rotate(n int64) error {
 	if s.file != nil && s.size+n <= s.maxBytes {
 		return nil
@@ -241,9 +244,10 @@ func (s *logSink) rotate(n int64) error {
 		_ = s.file.Close()
 		s.file = nil
 	}
-	for i := LogFiles - 1; i > 0; i-- {
+	for i := LogFiles - 1; i > 0 && !s.shifted; i-- {
 		_ = os.Rename(logName(i-1), logName(i)) // absent at first
 	}
+	s.shifted = true
 	f, err := os.OpenFile(logName(0), os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return fmt.Errorf("open log: %w", err)
@@ -253,7 +257,7 @@ func (s *logSink) rotate(n int64) error {
 		_ = f.Close()
 		return fmt.Errorf("write log: %w", err)
 	}
-	s.file, s.size = f, int64(len(head))
+	s.file, s.size, s.shifted = f, int64(len(head)), false
 	return nil
 }
 

@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"os/signal"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 	"unicode/utf8"
 
+	"golang.org/x/sys/unix"
 	"pgregory.net/rapid"
 
 	"autoheal.dev/autoheal/internal/clock"
@@ -170,5 +172,43 @@ func TestLastWords(t *testing.T) {
 	}
 	if last := got[len(got)-1]; len(last) > lastBytes+4 || !utf8.ValidString(last) {
 		t.Errorf("a long line is kept as %d bytes", len(last))
+	}
+}
+
+// A disk on which nothing can be written pushes out nothing that was written before, however often it is tried.
+func TestSinkKeepsLogsOnAFullDisk(t *testing.T) {
+	t.Chdir(t.TempDir())
+	s := &logSink{maxBytes: 1 << 20}
+	s.writeBatch([]byte("1 o before\n"), 1)
+	if s.fault != nil {
+		t.Fatal(s.fault)
+	}
+	_ = s.file.Close() // as after a write that failed
+	s.file = nil
+	signal.Ignore(unix.SIGXFSZ)
+	defer signal.Reset(unix.SIGXFSZ)
+	var was unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_FSIZE, &was); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Setrlimit(unix.RLIMIT_FSIZE, &unix.Rlimit{Max: was.Max}); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 * LogFiles {
+		s.writeBatch([]byte("2 o lost\n"), 1)
+	}
+	if err := unix.Setrlimit(unix.RLIMIT_FSIZE, &was); err != nil {
+		t.Fatal(err)
+	}
+	if s.fault == nil {
+		t.Fatal("the disk was not full")
+	}
+	s.writeBatch([]byte("3 o after\n"), 1)
+	text := func(i int) string {
+		data, _ := os.ReadFile(logName(i)) // absent reads as empty
+		return string(data)
+	}
+	if s.fault != nil || !strings.Contains(text(0), "after") || !strings.Contains(text(1), "before") {
+		t.Errorf("%v; log.0 %q, log.1 %q", s.fault, text(0), text(1))
 	}
 }
