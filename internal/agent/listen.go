@@ -67,9 +67,13 @@ func (l *listener) hash() string {
 // version: those before stay, and the node says so.
 func (a *Agent) takeRules(hash string, rules *nodeproto.Rules) {
 	l := a.hears
+	known := func() bool { return hash == l.hash() || hash != "" && rules == nil }
+	if known() { // without the lock, which is held while a log is read: every poll asks, and a late answer is a silence
+		return
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if hash == l.hash() || hash != "" && rules == nil {
+	if known() {
 		return
 	}
 	catalogue, err := signal.Builtin()

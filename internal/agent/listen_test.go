@@ -51,3 +51,25 @@ func TestLostLinesAreForgottenWithTheirAttempt(t *testing.T) {
 		t.Errorf("still told: %s", a.node.Conditions[condLogLost])
 	}
 }
+
+// A kernel that floods its log delays no answer: a node that answers late is a silent one.
+func TestPollDoesNotWaitForTheKernelsLog(t *testing.T) {
+	a := bareAgent(t)
+	a.hears.mu.Lock()
+	answered := make(chan error, 1)
+	go func() {
+		_, err := a.doPoll(t.Context(), nodeproto.PollRequest{Epoch: 1})
+		answered <- err
+	}()
+	select {
+	case err := <-answered:
+		a.hears.mu.Unlock()
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(patience / 6):
+		a.hears.mu.Unlock()
+		t.Error("the poll waits while the kernel's log is read")
+		<-answered
+	}
+}
