@@ -45,8 +45,11 @@ func configCommand(io stdio) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(io.out, "the configuration is fine (%s)\n", l.Hash()[:12])
-			return err
+			fmt.Fprintf(io.out, "the configuration is fine (%s)\n", l.Hash()[:12])
+			for _, setting := range l.NotYet() {
+				fmt.Fprintln(io.out, "but "+setting.Notice())
+			}
+			return nil
 		},
 	}
 	show := &cobra.Command{

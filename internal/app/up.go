@@ -120,6 +120,9 @@ func (u *up) openConfig(context.Context) error {
 	u.loaded = loaded
 	u.policy.Store(loaded.Policy)
 	u.inForce.Store(loaded)
+	for _, setting := range loaded.NotYet() {
+		fmt.Fprintln(u.opt.Out, setting.Notice())
+	}
 	return nil
 }
 

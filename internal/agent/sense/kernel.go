@@ -21,8 +21,9 @@ const (
 	maxAge = 5 * time.Minute
 	// maxRead is how much of a file is read at once, and maxReads how often in one look; the rest comes with the next.
 	maxRead, maxReads = 1 << 20, 16
-	// maxRecord is what the kernel writes at most as one record.
-	maxRecord = 16 << 10
+	// maxRecord is what the kernel writes at most as one record, maxRecords how many are read in one look: more than its
+	// ring holds, so that only one that is filled while it is read is put off.
+	maxRecord, maxRecords = 16 << 10, 1 << 20
 )
 
 // mark is how far the kernel's log was read.
@@ -106,7 +107,7 @@ func (k *Kernel) save() error {
 // readRing reads records until there are no more: PRIORITY,SEQUENCE,MICROSECONDS,FLAGS;TEXT and lines about the device.
 func (k *Kernel) readRing(hear func([]byte, time.Duration)) error {
 	var buf [maxRecord]byte
-	for {
+	for range maxRecords {
 		n, err := unix.Read(k.ring, buf[:])
 		switch {
 		case errors.Is(err, unix.EPIPE): // overwritten before it was read: the next read goes on behind the gap
@@ -121,6 +122,7 @@ func (k *Kernel) readRing(hear func([]byte, time.Duration)) error {
 			k.record(record, hear)
 		}
 	}
+	return nil
 }
 
 func (k *Kernel) record(record []byte, hear func([]byte, time.Duration)) {
