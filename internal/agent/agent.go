@@ -54,8 +54,9 @@ type Agent struct {
 	floors   map[autoheal.WorkloadID]int     // highest attempt number that may not be started any more
 	starting map[key]*nodeproto.StartRequest // starts under way
 	ring     ring
-	standing []change      // signals that were told and hold, oldest first
-	changed  chan struct{} // closed and replaced at every change
+	standing []change                           // signals that were told and hold, oldest first
+	reported map[autoheal.GPUID]autoheal.Health // of the GPUs that the kernel calls broken: what their driver says
+	changed  chan struct{}                      // closed and replaced at every change
 	lease    lease
 	listing  listing
 	poll     chan struct{} // closed when a newer poll comes
@@ -136,7 +137,7 @@ func open(opts Options) (*Agent, *os.File, error) {
 		opts: opts, log: opts.Logger.With(slog.String("node", opts.Name)), clk: opts.Clock, boot: opts.Boottime,
 		dir: filepath.Join(opts.Data, "agents", opts.Name), life: rand.Text(), bootID: bootID, user: user,
 		attempts: map[key]*attempt{}, floors: map[autoheal.WorkloadID]int{}, starting: map[key]*nodeproto.StartRequest{},
-		changed: make(chan struct{}), poll: make(chan struct{}), busy: map[int64]string{},
+		changed: make(chan struct{}), poll: make(chan struct{}), busy: map[int64]string{}, reported: map[autoheal.GPUID]autoheal.Health{},
 	}
 	a.started = a.boot()
 	a.kept.dir = filepath.Join(a.dir, "kept")

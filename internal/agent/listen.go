@@ -98,6 +98,7 @@ func (a *Agent) takeRules(hash string, rules *nodeproto.Rules) {
 func (a *Agent) watchLogs() {
 	for a.ctx.Err() == nil {
 		a.hearKernel()
+		a.judgeGPUs()
 		a.hearAttempts()
 		a.tellLost()
 		a.pause(listenInterval)

@@ -54,6 +54,10 @@ func TestRealXidExplainsAnEnd(t *testing.T) {
 	if other.Exit.MachineFault() {
 		t.Errorf("on another GPU: %+v", other.Exit)
 	}
+	n.judgeGPUs()
+	if a, b := n.health(0), n.health(1); a != autoheal.HealthFailed || b != autoheal.HealthOK {
+		t.Errorf("the lost GPU is %s, the other one %s", a, b)
+	}
 	sig := n.standingSignal("nvidia/xid/79")
 	if sig == nil || sig.Subject.Kind != autoheal.RefGPU || sig.Subject.ID != string(n.node.GPUs[0].UUID) || sig.Fields["index"] != "0" {
 		t.Errorf("signal %+v", sig)
@@ -95,6 +99,12 @@ func TestRealListingRepeatsSignals(t *testing.T) {
 	if err != nil || !r.Full || len(r.Standing) != 1 || r.Standing[0].Signal.Rule != "nvidia/xid/79" {
 		t.Errorf("%+v, %v", r, err)
 	}
+}
+
+func (n *testNode) health(gpu int) autoheal.Health {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.node.GPUs[gpu].Health
 }
 
 func (n *testNode) standingSignal(rule string) *autoheal.Signal {

@@ -37,7 +37,7 @@ func bareAgent(t testing.TB) *Agent {
 		log:   slog.New(slog.DiscardHandler), clk: clock.Real{}, boot: func() time.Duration { return time.Hour + time.Since(begin) },
 		life: "life-1", bootID: "boot-1", ctx: t.Context(), epoch: &epochFile{path: filepath.Join(t.TempDir(), "epoch")},
 		attempts: map[key]*attempt{}, floors: map[autoheal.WorkloadID]int{}, starting: map[key]*nodeproto.StartRequest{},
-		changed: make(chan struct{}), poll: make(chan struct{}), busy: map[int64]string{},
+		changed: make(chan struct{}), poll: make(chan struct{}), busy: map[int64]string{}, reported: map[autoheal.GPUID]autoheal.Health{},
 	}
 }
 

@@ -76,6 +76,8 @@ func (a *Agent) probeGPUs(ctx context.Context) {
 	} else {
 		n.GPUs = mergeGPUs(n.GPUs, reports, n.Conditions)
 	}
+	a.forgetBlameLocked(n)
+	a.blameGPUsLocked(n)
 	n.Capacity = withGPUs(n.Capacity, n.GPUs)
 	n.Allocatable = withGPUs(n.Allocatable, n.GPUs)
 	a.setNodeLocked(n)
