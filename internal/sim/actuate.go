@@ -237,6 +237,8 @@ func (f *fleet) giveUp(w *workload, p autoheal.ActionParams) *autoheal.Error {
 			return problem(autoheal.ErrConflict, "attempt %d on %s is not known to have ended: a proof is needed", o.n, o.node)
 		} else if p.Proof == autoheal.ProofExitObserved {
 			return problem(autoheal.ErrConflict, "attempt %d on %s: its exit was not observed", o.n, o.node)
+		} else if f.w.drv.contacts[o.node].link == autoheal.LinkUp {
+			return problem(autoheal.ErrConflict, "attempt %d is on %s, which answers: the proof %s is out of date", o.n, o.node, p.Proof)
 		}
 		o.state, o.ended, o.stop, o.given = autoheal.Failed, f.w.wall(), nil, o.node != ""
 		o.exit = &autoheal.Exit{Code: -1, Reason: autoheal.ExitSuperseded, Detail: why}

@@ -110,6 +110,9 @@ func (d *Driver) olderAttempts(w *workload, p autoheal.ActionParams) ([]*attempt
 		if p.Proof == autoheal.ProofExitObserved { // it would have been observed here: this attempt was placed after the decision
 			return nil, problem(autoheal.ErrConflict, "attempt %d runs on %s: its exit was not observed", o.ref.n, o.node)
 		}
+		if n := d.nodes[o.node]; n != nil && n.listed && n.link == autoheal.LinkUp { // it has come back since it was proven gone, and has this copy
+			return nil, problem(autoheal.ErrConflict, "attempt %d is on %s, which answers: the proof %s is out of date", o.ref.n, o.node, p.Proof)
+		}
 		c := o.clone()
 		c.state, c.ended, c.stop, c.saved = autoheal.Failed, d.clock.Now(), nil, true
 		c.exit = &autoheal.Exit{Code: -1, Reason: autoheal.ExitSuperseded, Detail: "given up with the proof " + string(p.Proof)}

@@ -83,6 +83,10 @@ func checkAtMostOnce(b *bench) {
 	b.mustRefuse(start(id, 2, autoheal.ActionParams{}), autoheal.ErrConflict)
 	b.mustRefuse(start(id, 2, autoheal.ActionParams{Proof: autoheal.ProofNone}), autoheal.ErrConflict)
 	b.mustRefuse(start(id, 2, autoheal.ActionParams{Hedge: true}), autoheal.ErrConflict)
+	// Its node answers: a proof that rests on its silence is out of date.
+	for _, stale := range []autoheal.Proof{autoheal.ProofSelfStop, autoheal.ProofPowerOff, autoheal.ProofOperator} {
+		b.mustRefuse(start(id, 2, autoheal.ActionParams{Proof: stale}), autoheal.ErrConflict)
+	}
 	b.CutNode(on)
 	b.await("silence", func(o *observer) bool { return o.nodes[on].Link == autoheal.LinkSilent })
 	b.mustRefuse(start(id, 2, autoheal.ActionParams{}), autoheal.ErrConflict)
