@@ -1,6 +1,7 @@
 package heal
 
 import (
+	"cmp"
 	"slices"
 
 	"autoheal.dev/autoheal"
@@ -16,10 +17,14 @@ func (c *Core) overdue(i *incident, rec *recovery, k key) {
 			break
 		}
 	}
+	p := &proposal{i: i, rec: rec, k: k, verb: autoheal.Start}
 	if c.now.Before(by) {
+		c.release(p) // every attempt is there: whatever held the start of one is over
 		c.after(k, by)
 		return
 	}
+	var unplaced *autoheal.Workload
+	late := false
 	for n, id := range rec.Members {
 		w := c.v.cur[id]
 		if w == nil || w.Attempt != rec.NewAttempts[n] {
@@ -28,22 +33,29 @@ func (c *Core) overdue(i *incident, rec *recovery, k key) {
 		node := c.v.nodes[w.Node]
 		switch {
 		case w.State == autoheal.Pending:
-			c.holdPending(i, rec, k, w)
+			unplaced = cmp.Or(unplaced, w)
 		case live(w) && !w.Ready && node != nil && node.Link == autoheal.LinkUp:
 			c.stopCopy(i, rec, w, "it did not come up in time")
+			late = true
 		}
+	}
+	switch {
+	case late: // held or not, it is about a stop
+	case unplaced != nil:
+		c.holdPending(p, unplaced)
+	default:
+		c.release(p)
 	}
 }
 
-func (c *Core) holdPending(i *incident, rec *recovery, k key, w *autoheal.Workload) {
-	if rec.Held != nil {
-		return
-	}
+// holdPending holds a recovery for want of room, in place of what may have held its start before the attempt was there: of
+// a hold on anything else nobody would hear that there is room.
+func (c *Core) holdPending(p *proposal, w *autoheal.Workload) {
 	detail := "it waits for a place"
 	if w.Detail != "" {
 		detail = w.Detail
 	}
-	c.hold(&proposal{i: i, rec: rec, k: k, verb: autoheal.Start}, "capacity", verdict{Reason: autoheal.ReasonNoCapacity, Detail: detail, On: "capacity"})
+	c.hold(p, "capacity", verdict{Reason: autoheal.ReasonNoCapacity, Detail: detail, On: "capacity"})
 }
 
 // outdated reports whether an accepted start waits for room only because it keeps off a suspect that is back in service.
@@ -52,7 +64,7 @@ func (c *Core) outdated(i *incident, rec *recovery) bool {
 	back := false
 	for n, id := range rec.Members {
 		a := c.ix.starts[id]
-		if a == nil || a.Params.Attempt != rec.NewAttempts[n] || a.Outcome != autoheal.OutcomeDone {
+		if a == nil || a.Params.Attempt != rec.NewAttempts[n] || !c.accepted(a, id) {
 			return false
 		}
 		if at := a.ResultAt.Add(c.pol.Node.ProbeInterval); c.now.Before(at) { // it may just not have been placed yet
@@ -66,6 +78,12 @@ func (c *Core) outdated(i *incident, rec *recovery) bool {
 	}
 	_, no := c.fitAll(c.needs(rec, c.avoid(i, rec)))
 	return no == nil
+}
+
+// accepted reports whether a start was: by its answer or, when that was lost, by the attempt that is there.
+func (c *Core) accepted(a *action, id autoheal.WorkloadID) bool {
+	w := c.v.cur[id]
+	return a.Outcome == autoheal.OutcomeDone || !a.pending() && w != nil && w.Attempt == a.Params.Attempt
 }
 
 // askAgain ends attempts that have no place, so that new ones are asked for with fewer nodes to keep off. They are stopped
