@@ -207,7 +207,7 @@ func (f *fleet) start(a autoheal.Action) *autoheal.Error {
 	if err := f.giveUp(w, p); err != nil {
 		return err
 	}
-	next := &attempt{ref: ref{w.ID, p.Attempt}, memory: w.Request.MemoryMB, asked: true, hedge: p.Hedge, avoid: p.Avoid, avoidGPUs: p.AvoidGPUs, nominated: p.Nominated}
+	next := &attempt{ref: ref{w.ID, p.Attempt}, memory: w.Request.MemoryMB, hedge: p.Hedge, avoid: p.Avoid, avoidGPUs: p.AvoidGPUs, nominated: p.Nominated}
 	if c := w.current(); c != nil {
 		next.memory = c.memory
 	}

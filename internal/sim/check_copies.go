@@ -77,9 +77,6 @@ func oneGeneration() checker {
 				continue
 			}
 			live := w.live()
-			if w.drained || p.w.drained { // a drain moves ranks one by one
-				continue
-			}
 			for _, o := range live {
 				// A rank that came up a moment ago is of the same placement; the healer evens the numbers out.
 				if o.p.n != p.n && s.q.now.Sub(o.p.started) > time.Minute && !s.excused(live) {
@@ -93,19 +90,16 @@ func oneGeneration() checker {
 }
 
 func gangWhole() checker {
-	c := checker{name: "gang-whole", says: "A rank of a gang begins only when every rank has a place: a gang starts whole or not at all."}
+	c := checker{name: "gang-whole", says: "A rank of a gang begins only when every rank of its generation has a place: a gang starts whole or not at all."}
 	c.begun = func(s *sim, m *machine, p *proc) {
-		if p.w.Gang == "" {
+		if p.w.Gang == "" || p.n != p.w.attempt {
 			return
 		}
 		placed := 0
 		for _, w := range s.w.fleet.order {
-			if a := w.current(); w.Gang == p.w.Gang && a != nil && (a.node != "" || a.state.Ended()) {
+			if a := w.current(); w.Gang == p.w.Gang && a != nil && a.n >= p.n && (a.node != "" || a.state.Ended()) {
 				placed++
 			}
-		}
-		if p.n != p.w.attempt {
-			return
 		}
 		s.check(c.name, placed == p.w.GangSize, "%s begins on %s while %d of %d ranks have a place", p.ref, m.id, placed, p.w.GangSize)
 	}

@@ -48,7 +48,6 @@ type workload struct {
 	needs    int64 // memory that it wants; 0 = it is content
 	badUntil time.Time
 	slow     time.Duration // how long a start takes
-	drained  bool          // a drain made an attempt of it
 }
 
 // attempt is one attempt as the registry knows it.
@@ -59,7 +58,6 @@ type attempt struct {
 	gpus      []autoheal.GPUID
 	memory    int64
 	hedge     bool
-	asked     bool      // a start made it, not a drain
 	started   time.Time // by the wall clock of the life that noted it
 	ended     time.Time
 	exit      *autoheal.Exit
@@ -252,9 +250,24 @@ func (f *fleet) ended(w *workload, a *attempt, exit *autoheal.Exit, at time.Time
 	a.stop = nil
 	f.told(w, a, source)
 	if exit.Reason == autoheal.ExitDrained && a.n == w.attempt && w.desired == autoheal.DesiredRunning {
-		w.drained = true
-		f.begin(w, &attempt{ref: ref{w.ID, w.attempt + 1}, memory: a.memory})
+		f.begin(w, &attempt{ref: ref{w.ID, f.generationAfter(w)}, memory: a.memory})
 	}
+}
+
+// generationAfter numbers the attempt that a drain makes: the ranks of a gang get the same number, whichever ends first.
+func (f *fleet) generationAfter(w *workload) int {
+	n := w.attempt + 1
+	for _, o := range f.order {
+		a := o.current()
+		switch {
+		case w.Gang == "" || o.Gang != w.Gang || a == nil || o.desired != autoheal.DesiredRunning:
+		case a.state == autoheal.Pending:
+			n = max(n, o.attempt)
+		default:
+			n = max(n, o.attempt+1)
+		}
+	}
+	return n
 }
 
 // begin makes an attempt the current one; the reconciliation gives it a place.

@@ -34,7 +34,7 @@ func (f *fleet) reconcile() {
 			case a.stop != nil:
 				f.sendStop(m, w, a)
 				again = true
-			case a.state == autoheal.Scheduled && !a.accepted && a.n == w.attempt:
+			case a.state == autoheal.Scheduled && !a.accepted && a.n == w.attempt && a.n >= f.newest(w.Gang):
 				f.sendStart(m, w, a)
 				again = true
 			}
@@ -95,21 +95,15 @@ func (f *fleet) placePending() {
 	}
 }
 
+// placeGang places the pending ranks of a gang, if with them the gang is whole and of one generation.
 func (f *fleet) placeGang(g autoheal.GangID) {
+	newest := f.newest(g)
 	var waiting []*workload
-	present, size, newest := 0, 0, 0
-	for _, w := range f.order {
-		if a := w.current(); w.Gang == g && a != nil && a.asked && a.state == autoheal.Pending {
-			newest = max(newest, a.n)
-		}
-	}
-	for _, w := range f.order {
+	present, size := 0, 0
+	for _, w := range f.gang(g) {
 		a := w.current()
-		if w.Gang != g || a == nil || w.desired != autoheal.DesiredRunning || a.state.Ended() {
-			continue
-		}
-		if a.n < newest {
-			continue // of a generation that is being replaced: its start is on the way
+		if a.n < newest || a.stop != nil {
+			continue // it is being replaced: its end, or its start, is on the way
 		}
 		if a.state != autoheal.Pending && f.w.drv.contacts[a.node].link != autoheal.LinkUp {
 			continue // it is about to be replaced, or comes back: the gang waits for it
@@ -127,6 +121,28 @@ func (f *fleet) placeGang(g autoheal.GangID) {
 		return
 	}
 	f.placeTogether(waiting)
+}
+
+// newest is the latest generation of a gang that waits for a place: what is older is being replaced, and not started.
+func (f *fleet) newest(g autoheal.GangID) int {
+	n := 0
+	for _, w := range f.order {
+		if a := w.current(); g != "" && w.Gang == g && a != nil && w.desired == autoheal.DesiredRunning && a.state == autoheal.Pending {
+			n = max(n, a.n)
+		}
+	}
+	return n
+}
+
+// gang lists the ranks that are wanted and have not ended.
+func (f *fleet) gang(g autoheal.GangID) []*workload {
+	var out []*workload
+	for _, w := range f.order {
+		if a := w.current(); w.Gang == g && a != nil && w.desired == autoheal.DesiredRunning && !a.state.Ended() {
+			out = append(out, w)
+		}
+	}
+	return out
 }
 
 func (f *fleet) explain(w *workload, why string) {
@@ -187,15 +203,43 @@ func (f *fleet) drain() {
 			if a.stop != nil || a.state != autoheal.Running {
 				continue
 			}
-			req := plan.RequestOf(w.view(a))
-			req.Avoid = []autoheal.NodeID{m.id}
-			if _, no := f.index.Fit(req); no == nil {
-				a.stop = &stopOrder{action: d.action, reason: autoheal.ExitDrained, grace: d.grace, epoch: d.epoch}
-			}
+			f.move(m, w, d)
 		}
 		if !left {
 			delete(f.drains, m.id)
 		}
 		f.w.drv.tellNode(m)
+	}
+}
+
+// move stops what runs on a draining node, with its whole gang, if there is a place elsewhere for all of it.
+func (f *fleet) move(m *machine, w *workload, d *drainOrder) {
+	members := []*workload{w}
+	if w.Gang != "" && w.desired == autoheal.DesiredRunning {
+		members = f.gang(w.Gang)
+	}
+	reqs := make([]plan.Request, len(members))
+	for i, o := range members {
+		a := o.current()
+		if a.state == autoheal.Scheduled {
+			return // it is starting: once that is settled
+		}
+		reqs[i] = plan.RequestOf(o.view(a))
+		reqs[i].Avoid = []autoheal.NodeID{m.id}
+	}
+	for _, o := range members {
+		f.index.RemoveWorkload(o.ID, o.attempt)
+	}
+	_, no := f.index.FitAll(reqs)
+	for _, o := range members {
+		f.index.SetWorkload(o.view(o.current()))
+	}
+	if no != nil {
+		return
+	}
+	for _, o := range members {
+		if a := o.current(); a.node != "" && a.stop == nil {
+			a.stop = &stopOrder{action: d.action, reason: autoheal.ExitDrained, grace: d.grace, epoch: d.epoch}
+		}
 	}
 }

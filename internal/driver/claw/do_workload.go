@@ -64,8 +64,11 @@ func (d *Driver) planStart(a autoheal.Action) (effect, *autoheal.Error) {
 	var nom *nomination
 	if p.Nominated != "" {
 		nom = &nomination{workload: w.id, node: p.Nominated, action: a.ID, until: d.clock.Now().Add(d.opts.NominationTTL)}
-		if old := d.nominations[w.id]; old != nil && old.node == nom.node {
-			nom.gpus = old.gpus
+		if old := d.nominations[w.id]; old != nil {
+			nom.n = old.n
+			if old.node == nom.node {
+				nom.gpus = old.gpus
+			}
 		}
 		rows = append(rows, putNomination(nom))
 	}

@@ -314,6 +314,10 @@ func (d *Driver) beginLocked(w *workload, a *attempt) {
 			d.index.RemoveWorkload(w.id, n)
 		}
 	}
+	if nom := d.nominations[w.id]; nom != nil && nom.n != a.ref.n { // it got another number than its place was held under
+		d.index.RemoveWorkload(w.id, nom.n)
+		nom.n = a.ref.n
+	}
 	d.touchLocked(w, a, a.created, "registry")
 }
 
@@ -336,9 +340,26 @@ func (d *Driver) nextAfterLocked(w *workload, a *attempt, exit *autoheal.Exit) *
 func (d *Driver) nextAttempt(w *workload, last *attempt, why cause) *attempt {
 	next := &attempt{ref: attemptRef{w.id, 1}, state: autoheal.Pending, cause: why, memoryMB: w.spec.MemoryMB, created: d.clock.Now()}
 	if last != nil {
-		next.ref.n, next.memoryMB = w.attempt+1, last.memoryMB
+		next.ref.n, next.memoryMB = d.generationAfter(w), last.memoryMB
 	}
 	return next
+}
+
+// generationAfter numbers the attempt that the driver makes of w: the ranks of a gang that are replaced together get the
+// same number, whichever of them ends first.
+func (d *Driver) generationAfter(w *workload) int {
+	n := w.attempt + 1
+	for _, m := range d.gangs[w.set.Gang] { // none, unless w is in a gang
+		a := m.current()
+		switch {
+		case a == nil || m.desired != autoheal.DesiredRunning:
+		case a.state == autoheal.Pending:
+			n = max(n, m.attempt)
+		default:
+			n = max(n, m.attempt+1)
+		}
+	}
+	return n
 }
 
 // resumeLocked makes the attempts after an orderly shutdown.

@@ -80,6 +80,7 @@ func (d *Driver) nominateLocked(nom *nomination) row {
 		// The attempt does not exist yet; the index holds its place under the number it will get.
 		a = d.nextAttempt(w, a, causeStart)
 	}
+	nom.n = a.ref.n
 	v := d.workloadViewLocked(w, a)
 	v.State, v.Node, v.GPUs = autoheal.Pending, nom.node, nom.gpus
 	d.index.SetWorkload(v)
@@ -87,7 +88,8 @@ func (d *Driver) nominateLocked(nom *nomination) row {
 }
 
 func (d *Driver) dropNominationLocked(ctx context.Context, id autoheal.WorkloadID) {
-	if d.nominations[id] == nil {
+	nom := d.nominations[id]
+	if nom == nil {
 		return
 	}
 	delete(d.nominations, id)
@@ -98,7 +100,7 @@ func (d *Driver) dropNominationLocked(ctx context.Context, id autoheal.WorkloadI
 	if w == nil {
 		return
 	}
-	d.index.RemoveWorkload(id, w.attempt+1)
+	d.index.RemoveWorkload(id, nom.n)
 	if a := w.current(); a != nil {
 		d.index.SetWorkload(d.workloadViewLocked(w, a))
 	}
@@ -193,21 +195,33 @@ func (d *Driver) waitingLocked() []*workload {
 	return out
 }
 
-// placeGangLocked places the pending members of a gang, if with them the gang is whole.
+// newestLocked is the latest generation of a gang that waits for a place: what is older is being replaced, and not started.
+// After an orderly shutdown a rank may run on that the shutdown did not reach, and that nobody replaces: this does not count.
+func (d *Driver) newestLocked(g autoheal.GangID) int {
+	n := 0
+	for _, w := range d.gangs[g] {
+		if a := w.current(); d.pending[w.id] && a.cause != causeShutdown {
+			n = max(n, a.ref.n)
+		}
+	}
+	return n
+}
+
+// placeGangLocked places the pending members of a gang, if with them the gang is whole and of one generation.
 func (d *Driver) placeGangLocked(g autoheal.GangID, now time.Time) []placement {
+	newest := d.newestLocked(g)
 	var waiting []*workload
 	present, size := 0, 0
-	for _, id := range slices.Sorted(maps.Keys(d.gangs[g])) {
-		w := d.gangs[g][id]
+	for _, w := range d.gangMembersLocked(g) {
 		a := w.current()
-		if a == nil || w.desired != autoheal.DesiredRunning || a.state.Ended() {
-			continue
-		}
 		size = w.set.GangSize
 		if a.state == autoheal.Pending {
 			waiting = append(waiting, w)
 		} else if n := d.nodes[a.node]; n == nil || n.link != autoheal.LinkUp {
 			continue // a copy out of reach is about to be replaced: the gang is not whole with it
+		}
+		if a.ref.n < newest || a.stop != nil {
+			continue // of a generation that is being replaced: its end, or its start, is on the way
 		}
 		present++
 	}

@@ -65,7 +65,7 @@ func (d *Driver) launchLocked(key string, n *node, now time.Time, run func(conte
 
 func (d *Driver) startRequestLocked(a *attempt) (nodeproto.StartRequest, bool) {
 	w := d.workloads[a.ref.id]
-	if w == nil || w.desired == autoheal.DesiredCancelled || d.closing {
+	if w == nil || w.desired == autoheal.DesiredCancelled || d.closing || a.ref.n < d.newestLocked(w.set.Gang) {
 		return nodeproto.StartRequest{}, false
 	}
 	spec := w.spec

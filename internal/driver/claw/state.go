@@ -119,6 +119,7 @@ type nomination struct {
 	gpus     []autoheal.GPUID
 	action   autoheal.ActionID
 	until    time.Time
+	n        int // the attempt under whose number the index holds the place; 0 when it holds none
 }
 
 // node is one machine of the fleet.
