@@ -62,6 +62,10 @@ func (c *Core) notSent(p *proposal, a *action) (progress, *action) {
 			return actDone, a
 		}
 		return actFailed, a
+	case autoheal.ErrConflict:
+		if p.target.Kind == autoheal.RefNode { // it may have booted unseen: what is known of it is asked for anew
+			c.refresh(p)
+		}
 	}
 	wait := min(resendAfter<<min(a.Try-1, 10), resendMost)
 	if at := a.ResultAt.Add(wait); c.now.Before(at) {
@@ -91,10 +95,15 @@ func (c *Core) refresh(p *proposal) {
 	if p.i == nil {
 		return
 	}
-	if r := p.i.findAction(autoheal.Refresh, p.target); r != nil && (r.pending() || c.now.Sub(r.IntentAt) < c.pol.Node.ProbeTimeout) {
+	target := p.target
+	if target.Kind == autoheal.RefNode {
+		target.Generation = "" // whatever boot answers
+	}
+	if r := p.i.findAction(autoheal.Refresh, target); r != nil && (r.pending() || c.now.Sub(r.IntentAt) < c.pol.Node.ProbeTimeout) {
 		return
 	}
 	q := *p
+	q.target = target
 	q.verb, q.params, q.budget, q.need, q.reason = autoheal.Refresh, autoheal.ActionParams{}, "", nil, "the outcome of an action is unknown"
 	c.intend(&q, nil)
 }
