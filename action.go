@@ -21,12 +21,13 @@ const (
 	Reboot        Verb = "reboot"
 	Fence         Verb = "fence"   // prove a node off
 	Collect       Verb = "collect" // capture evidence
+	Test          Verb = "test"    // run the active test on a node or a GPU that nothing uses
 	Refresh       Verb = "refresh" // list the target anew and yield it as events
 )
 
 // Verbs lists all verbs in the order above.
 func Verbs() []Verb {
-	return []Verb{Cordon, Uncordon, QuarantineGPU, ReleaseGPU, Drain, Stop, Start, Scale, Pause, Resume, ResetGPU, Reboot, Fence, Collect, Refresh}
+	return []Verb{Cordon, Uncordon, QuarantineGPU, ReleaseGPU, Drain, Stop, Start, Scale, Pause, Resume, ResetGPU, Reboot, Fence, Collect, Test, Refresh}
 }
 
 // Effect says how much a verb can hurt.
@@ -43,7 +44,7 @@ const (
 // Effect returns the effect of v. Starting something that does not run ends nothing, so it is safe.
 func (v Verb) Effect() Effect {
 	switch v {
-	case Uncordon, ReleaseGPU, Resume, Refresh, Collect, Start:
+	case Uncordon, ReleaseGPU, Resume, Refresh, Collect, Test, Start:
 		return EffectSafe
 	case Cordon, QuarantineGPU, Pause:
 		return EffectContain

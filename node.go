@@ -100,6 +100,11 @@ type GPU struct {
 	Quarantined *Mark      `json:"quarantined"`
 	Simulated   bool       `json:"simulated"` // made up by --simulate-gpus; every output says so
 	UsedBy      WorkloadID `json:"usedBy"`
+
+	// What a ticket to the vendor asks for; empty where the driver does not tell.
+	Serial   string `json:"serial,omitempty"`
+	Firmware string `json:"firmware,omitempty"` // version of the video BIOS
+	Driver   string `json:"driver,omitempty"`
 }
 
 // ByAutoheal is the owner of the healer's own marks.
