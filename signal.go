@@ -105,7 +105,9 @@ func FailureKinds() []FailureKind {
 type Finding struct {
 	Kind       FailureKind
 	Subject    Ref
-	Affected   []Ref
+	Affected   []Ref   // workloads to recover; of a part also the nodes and GPUs that what is recovered must keep off
+	Failure    Failure // with Action: which ladder of the table it gets (behaviour E10); empty: the kind's whole ladder
+	Action     Advice  // what the evidence asks for
 	Confidence float64 // 0 to 1
 	Conclusive bool    // behaviour A6: needs no grace
 	Withdrawn  bool    // the evidence is gone

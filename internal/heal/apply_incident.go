@@ -81,6 +81,7 @@ func (d *durable) openIncident(p journal.IncidentOpened, r journal.Record) error
 	d.Counters.Incident = max(d.Counters.Incident, number(string(r.Incident), "inc-"))
 	d.Incidents[r.Incident] = &incident{
 		ID: r.Incident, Kind: p.Kind, Phase: autoheal.Suspected, Subject: p.Subject, Domains: p.Domains, Members: p.Members, Since: p.Since, Opened: r.At,
+		Suspects: p.Suspects, GPUs: p.GPUs, Action: p.Action, Ladder: p.Ladder,
 		Confidence: p.Confidence, Conclusive: p.Conclusive, Cause: p.Cause, Because: p.Because, Simulated: p.Simulated, Whole: p.Whole,
 		Steps: map[string]journal.StepDone{}, Recoveries: map[autoheal.WorkloadID]*recovery{},
 	}

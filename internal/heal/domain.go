@@ -10,8 +10,11 @@ import (
 	"autoheal.dev/autoheal/internal/journal"
 )
 
-// nodes returns the nodes that an incident is about: one, those of a domain that fell silent together, or none.
+// nodes returns the nodes on whose silence an incident rests: one, those of a domain that fell silent together, or none.
 func (i *incident) nodes() []autoheal.NodeID {
+	if i.Kind != autoheal.NodeOffline {
+		return nil
+	}
 	switch i.Subject.Kind {
 	case autoheal.RefNode:
 		return []autoheal.NodeID{autoheal.NodeID(i.Subject.ID)}
@@ -32,6 +35,9 @@ func (i *incident) subjects() []string {
 
 // nodeOf returns the node whose silence a recovery rests on; "" when it rests on something else.
 func (i *incident) nodeOf(rec *recovery) autoheal.NodeID {
+	if i.Kind != autoheal.NodeOffline {
+		return ""
+	}
 	switch i.Subject.Kind {
 	case autoheal.RefNode:
 		return autoheal.NodeID(i.Subject.ID)

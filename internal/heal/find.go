@@ -15,17 +15,25 @@ import (
 // find takes in a detector's claim: it opens an incident, adds to the one that is open, or lets an open recovery see it.
 func (c *Core) find(f autoheal.Finding) {
 	open := c.d.Incidents[c.ix.open[f.Subject.String()]]
-	switch {
-	case f.Withdrawn:
+	if f.Withdrawn {
 		c.touchSubject(f.Subject)
-	case f.Subject.Kind == autoheal.RefNode:
+		return
+	}
+	switch f.Kind {
+	case autoheal.NodeOffline:
 		c.findNode(f, open)
-	default:
+	case autoheal.CrashLoop, autoheal.HealthCheck:
 		c.findWorkload(f, open)
+	default:
+		c.findPart(f, open)
 	}
 }
 
 func (c *Core) findNode(f autoheal.Finding, open *incident) {
+	if open != nil && precedes(f.Kind, open.Kind) {
+		defer func(lower *incident) { c.symptom(lower, c.onNode(autoheal.NodeID(f.Subject.ID))) }(open)
+		open = nil
+	}
 	if open == nil && c.dealtWith(f.Subject) {
 		return
 	}
@@ -112,7 +120,7 @@ func (c *Core) findWorkload(f autoheal.Finding, open *incident) {
 	if len(f.Evidence) > 0 && open.Opened != c.now {
 		c.evidence(open, f)
 	}
-	l := lost{at: f.Since, rung: string(firstRung(open.Kind))}
+	l := lost{at: f.Since, rung: c.firstRung(open)}
 	if open.Reopened > 0 && len(open.nodes()) == 0 {
 		l.rung = string(policy.StepMigrate) // see relapse
 	}
@@ -182,8 +190,10 @@ func (c *Core) openIncident(f autoheal.Finding) *incident {
 	id := autoheal.IncidentID(fmt.Sprintf("inc-%06d", c.d.Counters.Incident+1))
 	p := journal.IncidentOpened{
 		Kind: f.Kind, Subject: f.Subject, Since: f.Since, Seen: c.now, Confidence: f.Confidence, Conclusive: f.Conclusive,
-		Cause: f.Cause, Because: f.Because, Whole: c.v.whole(), Simulated: c.v.simulated,
+		Cause: f.Cause, Because: f.Because, Whole: c.v.whole(), Simulated: c.v.simulated, Action: f.Action,
 	}
+	p.Suspects, p.GPUs = suspects(f)
+	p.Ladder = c.ladderFor(f)
 	if n := c.v.nodes[autoheal.NodeID(f.Subject.ID)]; f.Subject.Kind == autoheal.RefNode && n != nil {
 		p.Domains = n.Domains
 		p.Whole = max(p.Whole, 1)
@@ -193,7 +203,7 @@ func (c *Core) openIncident(f autoheal.Finding) *incident {
 	}
 	i := c.d.Incidents[id]
 	c.evidence(i, f)
-	if f.Subject.Kind == autoheal.RefNode {
+	if f.Kind == autoheal.NodeOffline {
 		c.affected(i, autoheal.NodeID(f.Subject.ID))
 	}
 	c.dirty[key{inc: id}] = true
@@ -218,7 +228,7 @@ func (c *Core) affected(i *incident, id autoheal.NodeID) {
 			// It went to another node of the same domain, or back to the suspect, and is lost with that.
 			c.done(i, rec, autoheal.EndCancelled, "its new copy was lost with "+string(n.ID))
 		}
-		c.openRecovery(i, lead, lost{n.LastSeen, c.pol.Grace(w), string(firstRung(i.Kind)), n.ID})
+		c.openRecovery(i, lead, lost{n.LastSeen, c.pol.Grace(w), c.firstRung(i), n.ID})
 	}
 }
 
@@ -226,13 +236,6 @@ func (c *Core) affected(i *incident, id autoheal.NodeID) {
 func (rec *recovery) made(w *autoheal.Workload) bool {
 	n := slices.Index(rec.Members, w.ID)
 	return (rec.Step == autoheal.StepStarting || rec.Step == autoheal.StepVerifying) && n >= 0 && n < len(rec.NewAttempts) && w.Attempt >= rec.NewAttempts[n]
-}
-
-func firstRung(k autoheal.FailureKind) string {
-	if k == autoheal.NodeOffline {
-		return "migrate"
-	}
-	return "restart"
 }
 
 // lost says when a workload was lost, how long to wait, with which rung to begin, and, when that is the cause, with which
@@ -285,18 +288,10 @@ func (c *Core) openRecovery(i *incident, lead *autoheal.Workload, l lost) {
 // takesOver reports whether i goes on with what other has begun: its kind comes first (behaviour A5), or it is the same
 // kind and the copy that other made is the one that i has lost.
 func (c *Core) takesOver(i, other *incident, rec *recovery) bool {
-	rank := func(k autoheal.FailureKind) int {
-		for n, x := range autoheal.FailureKinds() {
-			if x == k {
-				return n
-			}
-		}
-		return len(autoheal.FailureKinds())
-	}
 	if i.Kind == other.Kind {
 		return rec.Step == autoheal.StepStarting || rec.Step == autoheal.StepVerifying
 	}
-	return rank(i.Kind) < rank(other.Kind)
+	return precedes(i.Kind, other.Kind)
 }
 
 // evidence adds a finding's signals.

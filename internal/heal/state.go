@@ -145,6 +145,10 @@ type incident struct {
 	Subject    autoheal.Ref         `json:"subject"`
 	Domains    []autoheal.Domain    `json:"domains"`
 	Members    []autoheal.NodeID    `json:"members,omitempty"` // of a domain: the nodes that fell silent together
+	Suspects   []autoheal.NodeID    `json:"suspects,omitempty"`
+	GPUs       []autoheal.GPUID     `json:"gpus,omitempty"`
+	Action     autoheal.Advice      `json:"action,omitempty"`
+	Ladder     []string             `json:"ladder,omitempty"`
 	Since      time.Time            `json:"since"`
 	Opened     time.Time            `json:"opened"`
 	Ended      time.Time            `json:"ended"`

@@ -202,7 +202,7 @@ func (c *Core) leaveAlone(i *incident, why string) {
 // steps on workloads are taken by their recoveries.
 func (c *Core) stepRecovering(i *incident) {
 	finished := true
-	for _, s := range c.pol.Ladder(i.Kind) {
+	for _, s := range c.ladder(i) {
 		finished = c.subjectStep(i, s) && finished
 	}
 	if !finished || i.Open > 0 {
@@ -230,35 +230,6 @@ func (c *Core) stepRecovering(i *incident) {
 	c.phase(i, to, why)
 }
 
-// subjectStep takes one step of the ladder that concerns the subject itself; steps on workloads are none of its business.
-func (c *Core) subjectStep(i *incident, s policy.Step) bool {
-	if _, done := i.Steps[string(s)]; done {
-		return true
-	}
-	switch s {
-	case policy.StepCordon:
-		finished := true
-		for _, n := range i.nodes() {
-			finished = c.cordon(i, n) && finished
-		}
-		return finished
-	case policy.StepAlertHardware:
-		if i.Subject.Kind != autoheal.RefNode {
-			return true // of a domain the page says it
-		}
-		if gone, finished := c.goneForNow(i, autoheal.NodeID(i.Subject.ID)); !gone {
-			return finished
-		}
-		if c.forgotten(i) {
-			c.stepDone(i, string(s), "skipped", "the node was forgotten")
-			return true
-		}
-		c.alertHardware(i)
-		c.stepDone(i, string(s), "done", "")
-	}
-	return true
-}
-
 // goneForNow reports whether a node has been silent for its grace, and if not, whether there is nothing to do for it: it
 // answers. A step is not over then: the node may fall silent again while the incident goes on.
 func (c *Core) goneForNow(i *incident, id autoheal.NodeID) (gone, finished bool) {
@@ -275,8 +246,18 @@ func (c *Core) goneForNow(i *incident, id autoheal.NodeID) (gone, finished bool)
 	return true, true
 }
 
+// stepDone ends a step on the subject, and looks again at what may have waited for it.
 func (c *Core) stepDone(i *incident, step, result, reason string) {
 	c.record(i.ID, journal.StepDone{Step: step, Result: result, Reason: reason})
+	if i.Kind == autoheal.NodeOffline {
+		return
+	}
+	c.dirty[key{inc: i.ID}] = true
+	for _, w := range i.Order {
+		if i.Recoveries[w].Step == autoheal.StepWaiting {
+			c.dirty[key{inc: i.ID, w: w}] = true
+		}
+	}
 }
 
 // cordon keeps new work away from a node. To mark what does not answer is recovery and takes from no budget

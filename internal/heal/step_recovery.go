@@ -122,6 +122,9 @@ func (c *Core) stepWaiting(i *incident, rec *recovery) {
 		c.after(k, at)
 		return
 	}
+	if !c.contained(i, rec) {
+		return // its steps wake what waits for them
+	}
 	p := &proposal{i: i, rec: rec, k: k, verb: autoheal.Start, target: autoheal.WorkloadRef(rec.Workload), silence: c.waitsForSilence(i, rec)}
 	if p.silence && c.doubted(p) {
 		return
@@ -323,7 +326,7 @@ func (c *Core) startMember(i *incident, rec *recovery, n int, begun bool) bool {
 		target: autoheal.Ref{Kind: autoheal.RefWorkload, ID: string(id), Generation: fmt.Sprint(rec.NewAttempts[n])},
 		reason: rec.Reason, node: c.v.nodes[rec.From], silence: !begun && c.waitsForSilence(i, rec),
 		params: autoheal.ActionParams{
-			Attempt: rec.NewAttempts[n], MemoryMB: rec.MemoryMB, Avoid: c.avoid(i, rec), Proof: rec.Proof,
+			Attempt: rec.NewAttempts[n], MemoryMB: rec.MemoryMB, Avoid: c.avoid(i, rec), AvoidGPUs: i.GPUs, Proof: rec.Proof,
 			// Nothing says that every older copy is gone: this is one more.
 			Hedge: !rec.AtMostOnce && (rec.Proof == autoheal.ProofNone || len(c.v.old[id]) > 0),
 		},
@@ -374,10 +377,10 @@ func (c *Core) allGone(i *incident, rec *recovery) bool {
 	return all
 }
 
-// avoid names where the new attempt must not go: the suspects, until they are back in service.
+// avoid names where the new attempt must not go: the suspects, those that were silent until they are back in service.
 func (c *Core) avoid(i *incident, rec *recovery) []autoheal.NodeID {
 	out := slices.DeleteFunc(slices.Clone(i.nodes()), func(n autoheal.NodeID) bool { return c.inService(n, key{inc: i.ID, w: rec.Workload}) })
-	for _, n := range rec.Avoid {
+	for _, n := range slices.Concat(i.Suspects, rec.Avoid) {
 		if !slices.Contains(out, n) {
 			out = append(out, n)
 		}

@@ -44,6 +44,12 @@ type IncidentOpened struct {
 	Simulated  bool                 `json:"simulated"`
 	// Members are the nodes of a domain that fell silent together (subject: a domain).
 	Members []autoheal.NodeID `json:"members,omitempty"`
+	// Suspects and GPUs are what a part that is broken keeps its workloads off: the nodes and the GPUs that it names.
+	Suspects []autoheal.NodeID `json:"suspects,omitempty"`
+	GPUs     []autoheal.GPUID  `json:"gpus,omitempty"`
+	// Action is what the evidence asks for, and Ladder the steps that follow from it; none: those of the kind, as configured.
+	Action autoheal.Advice `json:"action,omitempty"`
+	Ladder []string        `json:"ladder,omitempty"`
 	// Whole is the number of ready GPU nodes of the pool (all ready nodes when it has none): the denominator of the budgets.
 	Whole int `json:"whole"`
 }

@@ -1,0 +1,47 @@
+package heal
+
+import (
+	"autoheal.dev/autoheal"
+	"autoheal.dev/autoheal/internal/policy"
+)
+
+// subjectStep takes one step of the ladder that concerns the subject itself and reports whether it is over; steps on
+// workloads are none of its business, and of what is a symptom only the workloads are seen to.
+func (c *Core) subjectStep(i *incident, s policy.Step) bool {
+	if _, over := i.Steps[string(s)]; over || i.MergedInto != "" {
+		return true
+	}
+	switch s {
+	case policy.StepCordon:
+		return c.stepCordon(i)
+	case policy.StepAlertHardware:
+		return c.stepAlertHardware(i)
+	}
+	return true
+}
+
+func (c *Core) stepCordon(i *incident) bool {
+	finished := true
+	for _, n := range i.nodes() {
+		finished = c.cordon(i, n) && finished
+	}
+	return finished
+}
+
+// stepAlertHardware asks for a silent node to be looked at by a person; of a domain the page says it.
+func (c *Core) stepAlertHardware(i *incident) bool {
+	if i.Kind != autoheal.NodeOffline || i.Subject.Kind != autoheal.RefNode {
+		return true
+	}
+	if gone, finished := c.goneForNow(i, autoheal.NodeID(i.Subject.ID)); !gone {
+		return finished
+	}
+	step := string(policy.StepAlertHardware)
+	if c.forgotten(i) {
+		c.stepDone(i, step, "skipped", "the node was forgotten")
+		return true
+	}
+	c.alertHardware(i)
+	c.stepDone(i, step, "done", "")
+	return true
+}
