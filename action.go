@@ -41,7 +41,8 @@ const (
 	EffectDisrupt Effect = "disrupt"
 )
 
-// Effect returns the effect of v. Starting something that does not run ends nothing, so it is safe.
+// Effect returns the effect of v. Starting something that does not run ends nothing, so it is safe; a test runs a program
+// of the site's own on a part that is out of service.
 func (v Verb) Effect() Effect {
 	switch v {
 	case Uncordon, ReleaseGPU, Resume, Refresh, Collect, Test, Start:
@@ -72,7 +73,7 @@ const ActorEngine = "engine"
 // ActionParams are the parameters of all verbs, flat.
 type ActionParams struct {
 	Grace     time.Duration `json:"grace,omitempty"`     // stop, drain: SIGTERM first, SIGKILL after this
-	Force     bool          `json:"force,omitempty"`     // stop: kill at once; drain: also what cannot be moved
+	Force     bool          `json:"force,omitempty"`     // stop: kill at once; drain: also what cannot be moved; collect: also make processes write their stacks
 	Final     bool          `json:"final,omitempty"`     // stop: the owner wants it to stay down (state cancelled)
 	Hedge     bool          `json:"hedge,omitempty"`     // start: an extra copy; no proof says that the older attempt is gone
 	Attempt   int           `json:"attempt,omitempty"`   // start: the number to make exist; stop: the one to end (0 = Target.Generation)

@@ -56,6 +56,8 @@ type Node struct {
 	ConnectedAt time.Time `json:"connectedAt"`
 	// Conditions are named pressures such as "disk_full" with the reason as value; empty means none is known.
 	Conditions map[string]string `json:"conditions"`
+	// Jobs are the repairs and tests that the node was asked for last, oldest first.
+	Jobs []Job `json:"jobs,omitempty"`
 }
 
 // Ref names the node in its present boot.
@@ -74,6 +76,16 @@ func (n *Node) MarkedBy(by string) *Mark {
 // Supports reports whether the node can do v.
 func (n *Node) Supports(v Verb) bool {
 	return slices.Contains(n.Caps, v)
+}
+
+// Job returns what became of an action that the node carries out by itself, or nil where it does not know of it.
+func (n *Node) Job(id ActionID) *Job {
+	for i := range n.Jobs {
+		if n.Jobs[i].Action == id {
+			return &n.Jobs[i]
+		}
+	}
+	return nil
 }
 
 // NodeStatus is the word that tools show and filter by.

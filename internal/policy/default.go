@@ -39,6 +39,7 @@ func Default() *Policy {
 		Offender:    Offender{Score: 3, HalfLife: 7 * day},
 		Preemption:  defaultPreemption(),
 		Fence:       Fence{SelfStop: time.Minute, Margin: 15 * time.Second, Wait: 90 * time.Second, TrustSelfStop: true},
+		Repair:      Repair{Timeout: 2 * time.Minute},
 		Evidence:    Evidence{MaxAge: 5 * time.Minute, Collect: time.Minute},
 		Approval:    Approval{Expires: 15 * time.Minute},
 		Signals:     Signals{Xid: map[int]autoheal.Advice{}},

@@ -29,6 +29,7 @@ type Policy struct {
 	Offender    Offender
 	Preemption  Preemption
 	Fence       Fence
+	Repair      Repair
 	Evidence    Evidence
 	Maintenance []Maintenance
 	Veto        []autoheal.Ref
@@ -236,6 +237,14 @@ type Fence struct {
 	Wait          time.Duration
 	TrustSelfStop bool
 	Command       []string
+}
+
+// Repair holds autoHeal.repair: programs of the site's own. ResetCommand runs on the node whose GPU is reset; empty means
+// nvidia-smi. RebootCommand runs beside the healer; without it no node is rebooted.
+type Repair struct {
+	ResetCommand  []string
+	RebootCommand []string
+	Timeout       time.Duration // of one run
 }
 
 // Evidence holds autoHeal.evidence.

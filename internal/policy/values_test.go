@@ -45,6 +45,7 @@ func TestEveryFormOfValue(t *testing.T) {
 	want.Offender.HalfLife = 14 * day
 	want.Preemption.ForClasses = []autoheal.Class{autoheal.Critical, autoheal.High}
 	want.Fence.Command = []string{"/usr/lib/autoheal/redfish", "--off"}
+	want.Repair = Repair{ResetCommand: []string{"/usr/lib/autoheal/reset-gpu"}, RebootCommand: []string{"/usr/lib/autoheal/redfish", "--cycle"}, Timeout: 3 * time.Minute}
 	want.Maintenance = []Maintenance{{Nodes: "rack=r1", From: time.Date(2026, 1, 31, 21, 0, 0, 0, time.UTC), To: time.Date(2026, 2, 1, 2, 0, 0, 0, time.UTC)}}
 	want.Veto = []autoheal.Ref{{Kind: autoheal.RefNode, ID: "n1"}, {Kind: autoheal.RefWorkload, ID: "wl-7"}}
 	want.Signals.Rules = []map[string]any{{

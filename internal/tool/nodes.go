@@ -122,6 +122,7 @@ type NodeGetOut struct {
 	OffenderScore float64              `json:"offenderScore"`
 	SelfStop      bool                 `json:"selfStop" jsonschema:"at-most-once workloads stop themselves here when contact is lost"`
 	Verbs         []autoheal.Verb      `json:"verbs" jsonschema:"what can be done to it"`
+	Jobs          []autoheal.Job       `json:"jobs" jsonschema:"the latest repairs and tests, oldest first; output is untrusted"`
 }
 
 // NodeResources is what a node has.
@@ -140,6 +141,10 @@ type NodeGPU struct {
 	Utilization *float64            `json:"utilization,omitempty" jsonschema:"per cent"`
 	Temperature *float64            `json:"temperature,omitempty" jsonschema:"degrees Celsius"`
 	Index       int                 `json:"index"`
+	PCI         string              `json:"pci,omitempty"`
+	Serial      string              `json:"serial,omitempty" jsonschema:"of the board, where the driver tells"`
+	Driver      string              `json:"driver,omitempty" jsonschema:"its version"`
+	Firmware    string              `json:"firmware,omitempty" jsonschema:"its versions, each with its name"`
 	Health      autoheal.Health     `json:"health"`
 	Quarantined *autoheal.Mark      `json:"quarantined"`
 	UsedBy      autoheal.WorkloadID `json:"usedBy,omitempty"`
@@ -160,7 +165,7 @@ func nodeGet(ctx context.Context, env *Env, in NodeIn) (NodeGetOut, error) {
 		Region: n.Labels[labelRegion], Zone: n.Labels[autoheal.LabelZone], ConnectedAt: n.ConnectedAt, LastHeartbeat: n.LastSeen,
 		Resources: NodeResources{CPUCores: float64(n.Capacity.CPUMilli) / 1000, MemoryMB: n.Capacity.MemoryMB},
 		Link:      n.Link, BootID: n.BootID, Marks: n.Marks, Domains: n.Domains, Conditions: n.Conditions,
-		Incident: n.Incident, OffenderScore: n.Offender, SelfStop: n.SelfStop, Verbs: n.Caps,
+		Incident: n.Incident, OffenderScore: n.Offender, SelfStop: n.SelfStop, Verbs: n.Caps, Jobs: n.Jobs,
 	}
 	for _, w := range workloads {
 		out.Workloads = append(out.Workloads, workloadItem(w, simulatedGPUs([]autoheal.NodeView{n})))
@@ -169,7 +174,7 @@ func nodeGet(ctx context.Context, env *Env, in NodeIn) (NodeGetOut, error) {
 	for _, g := range n.GPUs {
 		out.Simulated = out.Simulated || g.Simulated
 		out.Resources.GPUs = append(out.Resources.GPUs, NodeGPU{
-			ID: g.UUID, Model: modelOf(g), Vendor: g.Vendor, MemoryMB: g.MemoryMB, Index: g.Index, Health: g.Health,
+			ID: g.UUID, Model: modelOf(g), PCI: g.PCI, Serial: g.Serial, Driver: g.Driver, Firmware: g.Firmware, Vendor: g.Vendor, MemoryMB: g.MemoryMB, Index: g.Index, Health: g.Health,
 			Utilization: load[g.UUID], Temperature: heat[g.UUID], Quarantined: g.Quarantined, UsedBy: g.UsedBy, Simulated: g.Simulated,
 		})
 	}
