@@ -224,7 +224,7 @@ func (d *durable) stepTo(i *incident, p journal.RecoveryStep, at time.Time) erro
 		rec.NewAttempts = p.Attempts
 	}
 	rec.Step, rec.Rung, rec.Try, rec.Reason, rec.StepAt, rec.StepBy, rec.Held = p.To, p.Rung, p.Try, p.Reason, at, p.Deadline, nil
-	rec.NotBefore = p.NotBefore
+	rec.NotBefore, rec.Hedge = p.NotBefore, rec.Hedge || p.Hedge
 	if p.MemoryMB > 0 {
 		rec.MemoryMB = p.MemoryMB
 	}

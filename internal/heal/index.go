@@ -15,6 +15,7 @@ type index struct {
 	recOf   map[autoheal.WorkloadID]recAt   // the open recovery of a workload, under every member
 	starts  map[autoheal.WorkloadID]*action // the newest start of a workload, of whatever incident
 	lastOf  map[autoheal.WorkloadID]recAt   // the newest recovery of a workload, open or not, under every member
+	hedges  map[autoheal.Class]map[recAt]bool
 }
 
 // recAt names a recovery.
@@ -27,6 +28,7 @@ func newIndex() *index {
 	return &index{
 		open: map[string]autoheal.IncidentID{}, openIDs: map[autoheal.IncidentID]bool{}, last: map[string]autoheal.IncidentID{},
 		recOf: map[autoheal.WorkloadID]recAt{}, starts: map[autoheal.WorkloadID]*action{}, lastOf: map[autoheal.WorkloadID]recAt{},
+		hedges: map[autoheal.Class]map[recAt]bool{},
 	}
 }
 
@@ -92,6 +94,7 @@ func (x *index) setIncident(i *incident) {
 
 func (x *index) setRecovery(i *incident, rec *recovery) {
 	at := recAt{i.ID, rec.Workload}
+	x.setHedge(at, rec)
 	for _, w := range rec.Members {
 		switch {
 		case rec.Step != autoheal.StepDone:

@@ -191,6 +191,7 @@ type recovery struct {
 	MemoryMB    int64                `json:"memoryMb"`
 	Avoid       []autoheal.NodeID    `json:"avoid,omitempty"` // beside the suspects
 	Spots       []autoheal.NodeID    `json:"spots,omitempty"` // reserved for the new copies
+	Hedge       bool                 `json:"hedge,omitempty"` // the new copy is an extra one (behaviour B2h)
 	Node        autoheal.NodeID      `json:"node"`
 	SafeAt      time.Time            `json:"safeAt"`
 	RunningAt   time.Time            `json:"runningAt"`

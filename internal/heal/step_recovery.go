@@ -77,6 +77,7 @@ func (c *Core) move(i *incident, rec *recovery, to autoheal.StepName, p journal.
 		c.dirty[key{inc: i.ID, w: rec.Workload, what: dutyPage}] = true
 	}
 	if to == autoheal.StepDone {
+		c.wakeHedged(rec)
 		c.dirty[key{inc: i.ID}] = true
 	}
 	return true
@@ -120,6 +121,7 @@ func (c *Core) stepWaiting(i *incident, rec *recovery) {
 	}
 	if c.now.Before(at) {
 		c.after(k, at)
+		c.hedge(i, rec)
 		return
 	}
 	if !c.contained(i, rec) {

@@ -15,21 +15,22 @@ import (
 // view is the cluster as last observed. It is not journalled: after a start or a lost stream it comes anew from Watch,
 // and nothing acts before it is synced. Every index is kept by key, so that a change costs what it touches.
 type view struct {
-	pol    *policy.Policy
-	nodes  map[autoheal.NodeID]*autoheal.Node
-	cur    map[autoheal.WorkloadID]*autoheal.Workload         // highest attempt
-	old    map[autoheal.WorkloadID]map[int]*autoheal.Workload // lower attempts that may still run
-	onNode map[autoheal.NodeID][]autoheal.WorkloadID          // whose current attempt holds a place there, in order of ID
-	oldOn  map[autoheal.NodeID][]autoheal.WorkloadID          // whose lower attempts may still run there, one entry each
-	gangs  map[autoheal.GangID][]autoheal.WorkloadID
-	silent map[autoheal.NodeID]int64          // since when the link is, in nanoseconds of the epoch
-	since  []int64                            // of all that are silent, sorted
-	forgot map[autoheal.NodeID]*autoheal.Node // what was last known of nodes that were forgotten while they were silent
-	index  *place.Index
-	ready  int // nodes with the link up
-	gpus   int // of them, those with GPUs
-	bursts map[autoheal.Domain]burst
-	domain map[autoheal.Domain]map[autoheal.NodeID]bool // its nodes; true = silent
+	pol     *policy.Policy
+	nodes   map[autoheal.NodeID]*autoheal.Node
+	cur     map[autoheal.WorkloadID]*autoheal.Workload         // highest attempt
+	old     map[autoheal.WorkloadID]map[int]*autoheal.Workload // lower attempts that may still run
+	onNode  map[autoheal.NodeID][]autoheal.WorkloadID          // whose current attempt holds a place there, in order of ID
+	oldOn   map[autoheal.NodeID][]autoheal.WorkloadID          // whose lower attempts may still run there, one entry each
+	gangs   map[autoheal.GangID][]autoheal.WorkloadID
+	silent  map[autoheal.NodeID]int64          // since when the link is, in nanoseconds of the epoch
+	since   []int64                            // of all that are silent, sorted
+	forgot  map[autoheal.NodeID]*autoheal.Node // what was last known of nodes that were forgotten while they were silent
+	index   *place.Index
+	ready   int                    // nodes with the link up
+	gpus    int                    // of them, those with GPUs
+	classes map[autoheal.Class]int // workloads that have not ended
+	bursts  map[autoheal.Domain]burst
+	domain  map[autoheal.Domain]map[autoheal.NodeID]bool // its nodes; true = silent
 
 	synced    bool
 	syncedAt  time.Time
@@ -74,6 +75,7 @@ func newView(p *policy.Policy) *view {
 		oldOn: map[autoheal.NodeID][]autoheal.WorkloadID{}, gangs: map[autoheal.GangID][]autoheal.WorkloadID{},
 		silent: map[autoheal.NodeID]int64{}, index: place.New(), bursts: map[autoheal.Domain]burst{},
 		forgot: map[autoheal.NodeID]*autoheal.Node{}, domain: map[autoheal.Domain]map[autoheal.NodeID]bool{},
+		classes: map[autoheal.Class]int{},
 	}
 }
 
@@ -286,6 +288,8 @@ func (v *view) setWorkload(w *autoheal.Workload) (detect.Change, bool) {
 		v.takeOld(w.ID, w.Attempt)
 	}
 	v.place(before, w)
+	v.countClass(before, -1)
+	v.countClass(w, +1)
 	v.index.SetWorkload(w)
 	return detect.Change{WorkloadBefore: before, Workload: w}, true
 }
@@ -377,6 +381,7 @@ func (v *view) gone(r autoheal.Ref) {
 		}
 		if w := v.cur[id]; w != nil {
 			v.place(w, nil)
+			v.countClass(w, -1)
 			v.index.RemoveWorkload(id, w.Attempt)
 			delete(v.cur, id)
 		}

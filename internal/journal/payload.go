@@ -125,6 +125,7 @@ type RecoveryStep struct {
 	Node      autoheal.NodeID      `json:"node,omitempty"`
 	Avoid     []autoheal.NodeID    `json:"avoid,omitempty"` // where the next copy must not go, beside the suspects
 	Spots     []autoheal.NodeID    `json:"spots,omitempty"` // reserved before anything is stopped, in the order of the members
+	Hedge     bool                 `json:"hedge,omitempty"` // what follows is an extra copy: its node is only suspected
 }
 
 // Held says that something waits; Released that it no longer does. Target names a recovery's workload or the incident's

@@ -60,14 +60,15 @@ func (i *noted) nodes() []autoheal.NodeID {
 // notedRec is one recovery.
 type notedRec struct {
 	journal.RecoveryOpened
-	step  autoheal.StepName
-	end   autoheal.RecoveryEnd
-	try   int
-	proof autoheal.Proof
-	held  *journal.Held
-	at    time.Time
-	nexts []int
-	begun bool // a start of its new copies was sent
+	step   autoheal.StepName
+	end    autoheal.RecoveryEnd
+	try    int
+	proof  autoheal.Proof
+	held   *journal.Held
+	at     time.Time
+	nexts  []int
+	begun  bool // a start of its new copies was sent
+	hedged bool // its new copy is an extra one
 }
 
 func newBook() *book {
@@ -175,7 +176,7 @@ func (b *book) step(i *noted, p journal.RecoveryStep, at time.Time) {
 	if rec == nil {
 		return
 	}
-	rec.step, rec.end, rec.try, rec.held, rec.at = p.To, p.End, p.Try, nil, at
+	rec.step, rec.end, rec.try, rec.held, rec.at, rec.hedged = p.To, p.End, p.Try, nil, at, rec.hedged || p.Hedge
 	if p.Proof != "" {
 		rec.proof = p.Proof
 	}

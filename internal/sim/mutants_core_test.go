@@ -47,6 +47,9 @@ var mutants = []mutant{
 	{"old-copies-stay", "a copy that came back beside its replacement is not stopped", "func (c *Core) stepOld(", "return", nil, 0},
 	{"state-beside-the-journal", "the state is changed without a record", "func (c *Core) transient(", "c.d.Orderly = !c.d.Orderly", nil, 0},
 	{"nobody-is-woken", "what waits for a key is never looked at again", "func (c *Core) wake(", "return", []string{"capacity_loss", "node_crash"}, 110},
+	{"hedge-of-all", "every workload of a class is hedged at once", "func (c *Core) hedgeShare(", "return pass", []string{"cut", "node_crash", "rack_loss", "agent_hang"}, 0},
+	{"hedge-of-any", "what must not run twice is hedged too", "func (c *Core) hedgeable(", "return c.waitsForSilence(i, rec)", []string{"cut", "node_crash", "agent_hang"}, 0},
+	{"hedge-at-once", "an extra copy is made as soon as a node is silent", "func (c *Core) hedgeAt(", "return c.now", []string{"cut", "node_crash", "agent_hang"}, 0},
 	{"no-timers", "nothing is looked at again when its time has come", "func (c *Core) after(", "return", nil, 0},
 }
 
