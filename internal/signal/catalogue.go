@@ -16,6 +16,7 @@ import (
 type Catalogue struct {
 	rules  []*Rule // in order: the first that matches is taken
 	byID   map[string]*Rule
+	taken  map[string]bool // rules whose fields others take
 	tables map[string]Table
 	nvlink []nvlinkRow
 
@@ -120,12 +121,15 @@ func (c *Catalogue) checkLinks(r *Rule) []Problem {
 
 // newCatalogue compiles the search for the words of rules that were checked before.
 func newCatalogue(rules []*Rule, tables map[string]Table, nvlink []nvlinkRow) *Catalogue {
-	c := &Catalogue{rules: slices.Clone(rules), byID: map[string]*Rule{}, tables: tables, nvlink: nvlink}
+	c := &Catalogue{rules: slices.Clone(rules), byID: map[string]*Rule{}, taken: map[string]bool{}, tables: tables, nvlink: nvlink}
 	slices.SortStableFunc(c.rules, func(a, b *Rule) int {
 		return cmp.Or(cmp.Compare(b.Priority, a.Priority), cmp.Compare(a.order, b.order))
 	})
 	for _, r := range c.rules {
 		c.byID[r.ID] = r
+		for _, id := range r.Takes {
+			c.taken[id] = true
+		}
 	}
 	c.kernel, c.workload, c.mixed = newWords(c.rules, KindKernel), newWords(c.rules, KindWorkload), newWords(c.rules, KindAny)
 	return c

@@ -19,9 +19,10 @@ var decoration = regexp.MustCompile(`^(?:` + strings.Join([]string{
 	`\[([EWIF])(?:\d{3,4})? [^\[\]]{1,160}\]:? ?`,                     // [W socket.cpp:436]
 	`\[[^\[\]]{1,160}\](?:<std(?:err|out)>)?:? ?`,                     // [rank0]: [core.py:396] [1,0]<stderr>:
 	`\((?:[^()]*\b(?:pid|rank|ip)=[^()]*)\):? ?`,                      // (APIServer pid=1)
-	`(?:rank ?)?\d{1,5}: `,                                            // rank0: and the label of srun
+	`(?:rank ?\d{1,5}|[\w.-]*\d[\w.-]{0,60}): `,                       // rank0: worker-5: and the label of srun
 	`\d[\dTZ:.,+/-]{4,} ?(?:\[[^\]]*\])?`,                             // dates and clocks
 	`\d+ `,                                                            // a process
+	`\(\w{1,40}\) `,                                                   // (Process)
 	`(?:\w+[:/])?[\w./-]+\.(?:py|cc|cpp|cu|hpp|h|rs|go):\d+\]?[: ] ?`, // file.py:12]
 	`(ERROR|CRITICAL|FATAL|SEVERE|WARNING|WARN|INFO|DEBUG|NOTICE|TRACE|Error|Warning|error|warning|info)(?::[\w.]+)?[: ]+(?:\| ?)?`,
 	`([EWIF])(?:\d{3,4} |  +)`,                                                                  // glog, and E of pytest

@@ -32,14 +32,15 @@ type Frame struct {
 // maxLayers is how many frames may lie around each other: a container's around syslog's around the kernel's.
 const maxLayers = 5
 
-// Unframe removes the frames of dmesg, /dev/kmsg, syslog, the journal, container runtimes and Talos around a message.
+// Unframe removes the frames of dmesg, /dev/kmsg, syslog, the journal, container runtimes, Talos and the events of
+// Kubernetes around a message.
 func Unframe(line []byte) Frame {
 	f := Frame{Boot: -1, Message: bytes.TrimRight(line, "\r\n")}
 	if bytes.IndexByte(f.Message, 0x1b) >= 0 {
 		f.Message = stripColours(f.Message)
 	}
 	for range maxLayers {
-		if !f.strip() && !f.stripForeign() {
+		if !f.strip() && !f.stripForeign() && !f.stripEvent() {
 			break
 		}
 	}

@@ -283,6 +283,24 @@ func (f *Frame) stripForeign() bool {
 	return true
 }
 
+// kernelMonitor is the part of node-problem-detector that passes on what the kernel said.
+var kernelMonitor = []byte(" kernel-monitor ")
+
+// stripEvent removes what kubectl prints before an event of node-problem-detector: type, reason, age, from.
+func (f *Frame) stripEvent() bool {
+	line := bytes.TrimLeft(f.Message, " \t")
+	if !bytes.HasPrefix(line, []byte("Warning ")) && !bytes.HasPrefix(line, []byte("Normal ")) {
+		return false
+	}
+	at := bytes.Index(line[:min(len(line), 2*foreignReach)], kernelMonitor)
+	if f.Origin != OriginUnknown || at < 0 {
+		return false
+	}
+	f.claim(OriginKernel)
+	f.Message = line[at+len(kernelMonitor):]
+	return true
+}
+
 // hasClock looks for a time of day among words.
 func hasClock(b []byte) bool {
 	for word := range bytes.FieldsSeq(b) {

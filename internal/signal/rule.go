@@ -95,7 +95,7 @@ type Rule struct {
 	// Flaps is how many times within flapWindow the thing may fail and come back until an all-clear is not believed any
 	// more; 0 is without end.
 	Flaps int
-	// Context lines are no signal; rules that list them in Takes get their fields, if they came shortly before.
+	// Context lines are no signal. Rules get the fields of those that they list in Takes, if they came shortly before.
 	Context bool
 	Takes   []string
 	// Traceback is what a context line says of the exceptions around it: chained, ignored, or nothing.

@@ -98,8 +98,10 @@ func (s *Stream) meaning(message []byte, kind Kind, number int) (Found, bool) {
 	}
 	m.takeRank(message)
 	s.takeContext(&m, number)
-	if m.Rule.Context {
+	if m.Rule.Context || s.catalogue.taken[m.Rule.ID] {
 		s.context[m.Rule.ID] = contextLine{number, m.Fields}
+	}
+	if m.Rule.Context {
 		s.note(m.Rule.Traceback, number)
 		return Found{}, false
 	}
@@ -112,7 +114,7 @@ func (s *Stream) meaning(message []byte, kind Kind, number int) (Found, bool) {
 		replaces = earlier
 	}
 	f := Found{Match: m, Subject: s.subject(m), Replaces: replaces, In: kind, Message: string(message[:min(len(message), maxExcerpt)])}
-	if len(m.Rule.Takes) == 0 && !m.Rule.Exception && len(message) <= maxExcerpt {
+	if len(m.Rule.Takes) == 0 && !s.catalogue.taken[m.Rule.ID] && !m.Rule.Exception && len(message) <= maxExcerpt {
 		if len(s.known) >= maxKnown {
 			clear(s.known)
 		}

@@ -84,11 +84,11 @@ memory: usage 8388608kB, limit 8388608kB, failcnt 128
 Task in /docker/x killed as a result of limit of /docker
 Memory cgroup out of memory: Killed process 7 (python3) total-vm:1kB, anon-rss:8225208kB, file-rss:2kB
 oom_reaper: reaped process 7 (python3), now anon-rss:0kB`), KindKernel, nil)
-	if len(found) != 2 || found[0].Code != "memory/oom_cgroup" || !found[1].Benign {
+	if len(found) != 3 || found[0].Code != "memory/oom_cgroup" || found[1].Code != found[0].Code || !found[2].Benign {
 		t.Fatalf("%+v", found)
 	}
 	for k, want := range map[string]string{"victim": "python3", "pid": "7", "anon_rss": "8225208", "limit": "8388608", "oom_memcg": "/docker", "task_memcg": "/docker/x", "invoker": "a b"} {
-		if got := found[0].Fields[k]; got != want {
+		if got := found[1].Fields[k]; got != want {
 			t.Errorf("%s is %q, want %q", k, got, want)
 		}
 	}
@@ -189,5 +189,19 @@ func TestWorkloadNeverClearsItself(t *testing.T) {
 	v := autoheal.Verdict(Judge(c.Excerpt([]byte("[ 1843.308145] NVRM: Xid (PCI:0000:05:00): 79, pid=1, GPU has fallen off the bus.\n"), KindKernel, nil)))
 	if exit := (autoheal.Exit{Reason: autoheal.ExitCrashed, Verdict: &v}); !exit.MachineFault() {
 		t.Errorf("the kernel is not believed: %+v", v)
+	}
+}
+
+// TestKernelEvents: what node-problem-detector passes on is the kernel's word in a mixed log, and a quotation in the
+// output of a workload.
+func TestKernelEvents(t *testing.T) {
+	c := builtin(t)
+	text := []byte("  Warning  Ext4Error    2m13s (x2 over 2m13s)  kernel-monitor  EXT4-fs error (device nvme9n1): ext4_find_entry:1455: inode #2: comm ls: reading directory lblock 0\n" +
+		"  Warning  Unhealthy  2m  kubelet  EXT4-fs error (device nvme8n1): says a probe\n")
+	for kind, want := range map[Kind]int{KindAny: 1, KindWorkload: 0} {
+		found := c.Excerpt(text, kind, nil)
+		if len(found) != want || want == 1 && (found[0].Code != "disk/ext4_error" || found[0].Fields["device"] != "nvme9n1") {
+			t.Errorf("%s: %+v", kind, found)
+		}
 	}
 }
