@@ -3,6 +3,7 @@ package place_test
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"autoheal.dev/autoheal"
 	"autoheal.dev/autoheal/internal/place"
@@ -87,14 +88,71 @@ func BenchmarkFitGang(b *testing.B) {
 	})
 }
 
-func BenchmarkVictims(b *testing.B) {
+func BenchmarkMakeRoom(b *testing.B) {
 	benchSizes(b, func(b *testing.B, x *place.Index) {
 		r := urgent(4)
 		r.Need.MemoryMB = 60000 // more than any partly used node has left
 		for b.Loop() {
-			if _, ref := x.Victims(r, 10, anyone); ref != nil {
+			if _, ref := x.MakeRoom([]place.Request{r}, 10, anyone); ref != nil {
 				b.Fatal(ref.Detail)
 			}
 		}
 	})
+}
+
+// BenchmarkMakeRoomGang plans room for a gang of 64 ranks with 8 GPUs each in a full cluster: each node is held by one of
+// what clusters are full of, so that the cheapest must be found among many that would do.
+func BenchmarkMakeRoomGang(b *testing.B) {
+	for _, c := range []struct {
+		name string
+		fill func(x *place.Index, i int, nd *autoheal.Node)
+	}{
+		{"held=singles", func(x *place.Index, i int, nd *autoheal.Node) {
+			for g := range 8 {
+				w := cheap(fmt.Sprintf("w%d-%d", i, g), i%70, nd.ID, nd.GPUs[g].UUID)
+				w.StartedAt = start.Add(time.Duration(i*8+g) * time.Second)
+				x.SetWorkload(w)
+			}
+		}},
+		{"held=gangs", func(x *place.Index, i int, nd *autoheal.Node) {
+			w := cheap(fmt.Sprintf("w%d", i), i%70, nd.ID)
+			for g := range 8 {
+				w.GPUs = append(w.GPUs, nd.GPUs[g].UUID)
+			}
+			w.Gang, w.StartedAt = autoheal.GangID(fmt.Sprint("g", i/16)), start.Add(time.Duration(i)*time.Second)
+			x.SetWorkload(w)
+		}},
+		{"held=mixed", func(x *place.Index, i int, nd *autoheal.Node) {
+			for g := 0; g < 8; {
+				n := min(1+(i+g)%4, 8-g)
+				w := cheap(fmt.Sprintf("w%d-%d", i, g), (i*7+g)%80, nd.ID)
+				for ; n > 0; n-- {
+					w.GPUs = append(w.GPUs, nd.GPUs[g].UUID)
+					g++
+				}
+				w.Preemptible = i%3 > 0
+				x.SetWorkload(w)
+			}
+		}},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			x := place.New()
+			for i := range 10000 {
+				nd := node(fmt.Sprintf("n%05d", i), 8, "NVIDIA H100")
+				x.SetNode(nd)
+				c.fill(x, i, nd)
+			}
+			rs := make([]place.Request, 64)
+			for i := range rs {
+				rs[i] = urgent(8)
+				rs[i].Workload = autoheal.WorkloadID(fmt.Sprint("rank-", i))
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, ref := x.MakeRoom(rs, 10, anyone); ref != nil {
+					b.Fatal(ref.Detail)
+				}
+			}
+		})
+	}
 }

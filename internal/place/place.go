@@ -18,8 +18,8 @@ type Request struct {
 	Nominated  autoheal.NodeID   // tried first; a reservation held there by the same workload counts as free
 	SpreadFrom []autoheal.NodeID // nodes of the other replicas of the same service, one entry per replica
 
-	Priority int       // Victims: of the workload that waits
-	Now      time.Time // Victims: GPU-seconds count until then; zero = the latest start that the index knows
+	Priority int       // MakeRoom: of the workload that waits
+	Now      time.Time // MakeRoom: GPU-seconds count until then; zero = the latest start that the index knows
 }
 
 // RequestOf returns the request of w's attempt: what it needs, without wishes about nodes.

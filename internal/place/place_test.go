@@ -352,6 +352,16 @@ func cheap(id string, prio int, on autoheal.NodeID, gpus ...autoheal.GPUID) *aut
 
 func anyone(autoheal.WorkloadID) bool { return true }
 
+// victims is who would have to stop for one request.
+func victims(x *place.Index, r place.Request, gap int, candidates func(autoheal.WorkloadID) bool) ([]autoheal.WorkloadID, *place.Refusal) {
+	return victimsOf(x, []place.Request{r}, gap, candidates)
+}
+
+func victimsOf(x *place.Index, rs []place.Request, gap int, candidates func(autoheal.WorkloadID) bool) ([]autoheal.WorkloadID, *place.Refusal) {
+	room, ref := x.MakeRoom(rs, gap, candidates)
+	return room.Victims, ref
+}
+
 func urgent(n int) place.Request {
 	r := gpus(n)
 	r.Priority, r.Now = 95, start.Add(time.Hour)
@@ -388,7 +398,7 @@ func TestVictims(t *testing.T) {
 			for _, w := range c.on {
 				x.SetWorkload(w)
 			}
-			got, ref := x.Victims(urgent(c.need), 10, anyone)
+			got, ref := victims(x, urgent(c.need), 10, anyone)
 			if (ref != nil) != (c.want == nil) || !slices.Equal(got, c.want) {
 				t.Fatalf("got %v (%+v), want %v", got, ref, c.want)
 			}
@@ -408,11 +418,11 @@ func TestVictimsLeastGPUSeconds(t *testing.T) {
 	young.StartedAt = start.Add(30 * time.Minute)
 	x.SetWorkload(old)
 	x.SetWorkload(young)
-	if got, _ := x.Victims(urgent(1), 10, anyone); !slices.Equal(got, []autoheal.WorkloadID{"young"}) {
+	if got, _ := victims(x, urgent(1), 10, anyone); !slices.Equal(got, []autoheal.WorkloadID{"young"}) {
 		t.Errorf("got %v, want the one with less to lose", got)
 	}
 	only := func(id autoheal.WorkloadID) bool { return id == "old" }
-	if got, _ := x.Victims(urgent(1), 10, only); !slices.Equal(got, []autoheal.WorkloadID{"old"}) {
+	if got, _ := victims(x, urgent(1), 10, only); !slices.Equal(got, []autoheal.WorkloadID{"old"}) {
 		t.Errorf("got %v, want what the caller allows", got)
 	}
 }
@@ -424,19 +434,19 @@ func TestVictimsTakeGangsWhole(t *testing.T) {
 	x.SetWorkload(a)
 	x.SetWorkload(b)
 	x.SetWorkload(cheap("single", 40, "n3", "n3-g0"))
-	if got, _ := x.Victims(urgent(1), 10, anyone); !slices.Equal(got, []autoheal.WorkloadID{"single"}) {
+	if got, _ := victims(x, urgent(1), 10, anyone); !slices.Equal(got, []autoheal.WorkloadID{"single"}) {
 		t.Errorf("got %v: one workload of higher priority is fewer than a gang of two", got)
 	}
 	x.RemoveWorkload("single", 1)
 	x.SetWorkload(running("single", "n3", "n3-g0"))
-	if got, _ := x.Victims(urgent(1), 10, anyone); !slices.Equal(got, []autoheal.WorkloadID{"a", "b"}) {
+	if got, _ := victims(x, urgent(1), 10, anyone); !slices.Equal(got, []autoheal.WorkloadID{"a", "b"}) {
 		t.Errorf("got %v, want the whole gang", got)
 	}
 	b.Preemptible = false
 	x.SetWorkload(b)
 	b.Request.CPUMilli = 1 // a change of what is held, so that the new flag is taken over either way
 	x.SetWorkload(b)
-	if got, ref := x.Victims(urgent(1), 10, anyone); ref == nil {
+	if got, ref := victims(x, urgent(1), 10, anyone); ref == nil {
 		t.Errorf("got %v, want nobody: a member of the gang may not be stopped", got)
 	}
 }
@@ -446,7 +456,7 @@ func TestVictimsManySmall(t *testing.T) {
 	for i := range 8 {
 		x.SetWorkload(cheap(fmt.Sprint("w", i), i, "n1", autoheal.GPUID(fmt.Sprint("n1-g", i))))
 	}
-	got, ref := x.Victims(urgent(5), 10, anyone)
+	got, ref := victims(x, urgent(5), 10, anyone)
 	if ref != nil || len(got) != 5 {
 		t.Fatalf("got %v (%+v), want five", got, ref)
 	}
@@ -462,7 +472,7 @@ func TestVictimsAllForAGang(t *testing.T) {
 	}
 	rs := []place.Request{urgent(2), urgent(1)}
 	rs[1].Workload = "w2-of-gang"
-	got, ref := x.VictimsAll(rs, 10, anyone)
+	got, ref := victimsOf(x, rs, 10, anyone)
 	if ref != nil || len(got) != 3 {
 		t.Fatalf("got %v (%+v), want three", got, ref)
 	}

@@ -209,7 +209,8 @@ func TestVictimsSuffice(t *testing.T) {
 		}
 		r := drawRequest(t, "urgent")
 		r.Priority = 90
-		victims, ref := x.Victims(r, 10, anyone)
+		room, ref := x.MakeRoom([]place.Request{r}, 10, anyone)
+		victims := room.Victims
 		m.compare(t, x) // the search left no trace
 		if ref != nil {
 			m.nobodySuffices(t, r)

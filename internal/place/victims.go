@@ -3,30 +3,26 @@ package place
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"autoheal.dev/autoheal"
 )
 
-// exactSize bounds the search for the smallest set of victims: up to that many units are tried in every combination, and
-// more are chosen greedily and then pruned.
-const exactSize = 3
-
-// Victims returns the workloads that would have to stop for r to fit: preemptible ones whose priority is at least gap
-// lower than r's and that candidates accepts; gangs whole; fewest workloads, then lowest priority, then least GPU-seconds
-// (behaviour E7). The answer was verified by placing r without them. A refusal means that nobody is to be touched. It is
-// empty when r fits as it is.
-func (x *Index) Victims(r Request, gap int, candidates func(autoheal.WorkloadID) bool) ([]autoheal.WorkloadID, *Refusal) {
-	return x.VictimsAll([]Request{r}, gap, candidates)
+// Room is a way to make room: who would have to stop, and the places that there are then, in the order of the requests.
+type Room struct {
+	Victims []autoheal.WorkloadID
+	Spots   []Spot
 }
 
-// VictimsAll is Victims for requests that have to fit together.
-func (x *Index) VictimsAll(rs []Request, gap int, candidates func(autoheal.WorkloadID) bool) ([]autoheal.WorkloadID, *Refusal) {
+// MakeRoom returns who would have to stop for all of rs to fit together: preemptible workloads whose priority is at least
+// gap lower than that of rs and that candidates accepts; gangs whole; fewest workloads, then lowest priority, then least
+// GPU-seconds (behaviour E7). It is exact for one request where few hold a node, and else near to it: nobody in the answer
+// is superfluous. The answer was verified by placing rs without them. A refusal means that nobody is to be touched; no
+// victims mean that rs fit as it is.
+func (x *Index) MakeRoom(rs []Request, gap int, candidates func(autoheal.WorkloadID) bool) (Room, *Refusal) {
 	if len(rs) == 0 {
-		return nil, nil
+		return Room{}, nil
 	}
 	v := x.newVictimSearch(rs, gap, candidates)
 	defer v.undo()
@@ -38,143 +34,54 @@ func (x *Index) VictimsAll(rs []Request, gap int, candidates func(autoheal.Workl
 		if !ok {
 			v.undo()
 			ref := x.refuseTogether(rs, i)
-			ref.Detail = clip(fmt.Sprintf("stopping preemptible work would not make room: %s", ref.Detail), maxDetail)
-			return nil, ref
+			ref.Detail = clip("stopping preemptible work would not make room: "+ref.Detail, maxDetail)
+			return Room{}, ref
 		}
-		v.place(x.trial(&rs[i], spot, n))
+		v.place(trial{x.trial(&rs[i], spot, n), i})
 	}
-	v.prune(rs)
-	return v.workloads(), nil
+	v.prune()
+	return v.room(), nil
 }
 
-// unit is what is stopped together: a gang, or all attempts of one workload.
-type unit struct {
-	id       string
-	held     []*holding
-	ids      []autoheal.WorkloadID
-	priority int // the highest of its members
-	seconds  float64
+// trial is a place that the search has given to a request.
+type trial struct {
+	held    *holding
+	request int
 }
 
 type victimSearch struct {
 	x      *Index
-	units  []*unit // in the order in which they are preferred as victims
-	byNode map[autoheal.NodeID][]*unit
+	rs     []Request
+	may    func(*holding) bool // be stopped, by what is cheap to ask
+	asked  func(autoheal.WorkloadID) bool
+	units  map[string]*unit // as far as they were needed; nil = may not be stopped
+	gangs  map[autoheal.GangID][]*holding
 	chosen []*unit
-	placed []*holding
+	placed []trial
+	queue  *planQueue // for the request of shape
+	shape  *Request
 }
 
 func (x *Index) newVictimSearch(rs []Request, gap int, candidates func(autoheal.WorkloadID) bool) *victimSearch {
-	v := &victimSearch{x: x, byNode: map[autoheal.NodeID][]*unit{}}
+	v := &victimSearch{x: x, rs: rs, asked: candidates, units: map[string]*unit{}}
 	own := map[autoheal.WorkloadID]bool{}
-	lowest, now := rs[0].Priority, x.latest
+	lowest := rs[0].Priority
 	for i := range rs {
 		own[rs[i].Workload] = true
 		lowest = min(lowest, rs[i].Priority)
-		if !rs[i].Now.IsZero() {
-			now = rs[i].Now
-		}
 	}
-	may := func(h *holding) bool {
-		return !h.reservation && !own[h.id] && h.preemptible && h.priority <= lowest-gap && candidates(h.id)
-	}
-	for _, members := range x.allUnits() {
-		if u := newUnit(members, may, now); u != nil {
-			v.units = append(v.units, u)
-		}
-	}
-	slices.SortFunc(v.units, func(a, b *unit) int {
-		return cmp.Or(cmp.Compare(len(a.ids), len(b.ids)), cmp.Compare(a.priority, b.priority),
-			cmp.Compare(a.seconds, b.seconds), cmp.Compare(a.id, b.id))
-	})
-	for _, u := range v.units {
-		seen := map[autoheal.NodeID]bool{}
-		for _, h := range u.held {
-			if !seen[h.node.id] {
-				seen[h.node.id] = true
-				v.byNode[h.node.id] = append(v.byNode[h.node.id], u)
-			}
-		}
+	v.may = func(h *holding) bool {
+		return h.preemptible && !h.reservation && h.priority <= lowest-gap && !own[h.id]
 	}
 	return v
 }
 
-// allUnits groups what is held into gangs and single workloads; all attempts of a workload agree about its gang.
-func (x *Index) allUnits() [][]*holding {
-	out := make([][]*holding, 0, len(x.byID))
-	gangs := map[autoheal.GangID][]*holding{}
-	for _, first := range x.byID {
-		var members []*holding
-		for h := first; h != nil; h = h.next {
-			members = append(members, h)
-		}
-		if first.gang == "" {
-			out = append(out, members)
-			continue
-		}
-		gangs[first.gang] = append(gangs[first.gang], members...)
-	}
-	return slices.AppendSeq(out, maps.Values(gangs))
-}
-
-// newUnit returns nil unless every member may be a victim: part of a gang is never taken.
-func newUnit(members []*holding, may func(*holding) bool, now time.Time) *unit {
-	u := &unit{priority: -1, held: members}
-	ids := map[autoheal.WorkloadID]bool{}
-	for _, h := range members {
-		if !may(h) {
-			return nil
-		}
-		ids[h.id] = true
-		u.priority = max(u.priority, h.priority)
-		if !h.started.IsZero() && now.After(h.started) {
-			u.seconds += now.Sub(h.started).Seconds() * float64(len(h.gpus))
-		}
-	}
-	u.ids = slices.Sorted(maps.Keys(ids))
-	u.id = string(u.ids[0])
-	slices.SortFunc(u.held, func(a, b *holding) int { return cmp.Or(cmp.Compare(a.id, b.id), cmp.Compare(a.attempt, b.attempt)) })
-	return u
-}
-
-// plan is a way to make room on one node.
-type plan struct {
-	units []*unit
-	spot  Spot
-}
-
-func (p *plan) cost() (workloads, highest, priorities int, seconds float64) {
-	for _, u := range p.units {
-		workloads += len(u.ids)
-		highest = max(highest, u.priority)
-		priorities += u.priority * len(u.ids)
-		seconds += u.seconds
-	}
-	return workloads, highest, priorities, seconds
-}
-
-func (p *plan) better(o *plan) bool {
-	if o == nil {
-		return true
-	}
-	an, ah, ap, as := p.cost()
-	bn, bh, bp, bs := o.cost()
-	return cmp.Or(cmp.Compare(an, bn), cmp.Compare(ah, bh), cmp.Compare(ap, bp), cmp.Compare(as, bs),
-		cmp.Compare(p.spot.Node, o.spot.Node)) < 0
-}
-
 // makeRoom finds the cheapest plan over all nodes and carries it out in the index.
 func (v *victimSearch) makeRoom(r *Request) (Spot, bool) {
-	var best *plan
-	for _, id := range slices.Sorted(maps.Keys(v.byNode)) {
-		s := v.x.node(id)
-		if s == nil || !s.couldHost(r) {
-			continue
-		}
-		if p := v.planOn(s, r, best); p != nil && p.better(best) {
-			best = p
-		}
+	if v.shape == nil || !alike(v.shape, r) {
+		v.shape, v.queue = r, v.newPlanQueue(r)
 	}
+	best := v.queue.cheapest(r)
 	if best == nil {
 		return Spot{}, false
 	}
@@ -184,140 +91,44 @@ func (v *victimSearch) makeRoom(r *Request) (Spot, bool) {
 	return best.spot, true
 }
 
-// planOn returns the cheapest set of units whose end makes r fit on s, or nil. Sets larger than best are not tried.
-func (v *victimSearch) planOn(s *nodeState, r *Request, best *plan) *plan {
-	units := v.remaining(s.id)
-	limit := exactFor(len(units))
-	if best != nil {
-		most, _, _, _ := best.cost()
-		limit = min(limit, most)
-	}
-	var found *plan
-	for size := 1; size <= min(limit, len(units)); size++ {
-		if found != nil {
-			if most, _, _, _ := found.cost(); size > most {
-				break // a larger set cannot be fewer workloads; a gang counts as all its members
-			}
-		}
-		combinations(units, size, func(set []*unit) {
-			if gpus, ok := s.pick(r, tierUnknown, v.releasedOn(s.id, r, set)); ok {
-				p := &plan{units: slices.Clone(set), spot: Spot{Node: s.id, GPUs: gpus}}
-				if p.better(found) {
-					found = p
-				}
-			}
-		})
-	}
-	if found != nil || best != nil || len(units) <= limit {
-		return found
-	}
-	return v.greedyOn(s, r, units)
-}
-
-// exactFor bounds the number of combinations on one node to some ten thousand.
-func exactFor(units int) int {
-	switch {
-	case units <= 32:
-		return exactSize
-	case units <= 128:
-		return exactSize - 1
-	}
-	return 1
-}
-
-// greedyOn takes the units that hold most of what is asked for until r fits, then gives back what was not needed.
-func (v *victimSearch) greedyOn(s *nodeState, r *Request, units []*unit) *plan {
-	order := slices.Clone(units)
-	slices.SortStableFunc(order, func(a, b *unit) int {
-		return cmp.Or(cmp.Compare(b.gpusOn(s.id), a.gpusOn(s.id)), cmp.Compare(b.memoryOn(s.id), a.memoryOn(s.id)))
-	})
-	fits := func(set []*unit) ([]autoheal.GPUID, bool) {
-		return s.pick(r, tierUnknown, v.releasedOn(s.id, r, set))
-	}
-	n := 1
-	for ; n <= len(order); n++ {
-		if _, ok := fits(order[:n]); ok {
-			break
-		}
-	}
-	if n > len(order) {
-		return nil
-	}
-	set := slices.Clone(order[:n])
-	slices.SortStableFunc(set, func(a, b *unit) int { return cmp.Compare(b.priority, a.priority) })
-	for i := 0; i < len(set); {
-		without := slices.Delete(slices.Clone(set), i, i+1)
-		if _, ok := fits(without); ok {
-			set = without
-			continue
-		}
-		i++
-	}
-	gpus, _ := fits(set)
-	return &plan{units: set, spot: Spot{Node: s.id, GPUs: gpus}}
-}
-
-func (u *unit) gpusOn(id autoheal.NodeID) (n int) {
-	for _, h := range u.held {
-		if h.node.id == id {
-			n += len(h.gpus)
-		}
-	}
-	return n
-}
-
-func (u *unit) memoryOn(id autoheal.NodeID) (mb int64) {
-	for _, h := range u.held {
-		if h.node.id == id {
-			mb += h.need.MemoryMB
-		}
-	}
-	return mb
-}
-
-func (v *victimSearch) remaining(id autoheal.NodeID) []*unit {
-	var out []*unit
-	for _, u := range v.byNode[id] {
-		if !slices.Contains(v.chosen, u) {
-			out = append(out, u)
-		}
-	}
-	return out
-}
-
-func (v *victimSearch) releasedOn(id autoheal.NodeID, r *Request, set []*unit) []*holding {
-	out := v.x.reserved(r.Workload, v.x.nodes[id])
-	for _, u := range set {
-		for _, h := range u.held {
-			if h.node.id == id {
-				out = append(out, h)
-			}
-		}
-	}
-	return out
+// alike reports whether what makes room for a makes it for b, as for the ranks of a gang.
+func alike(a, b *Request) bool {
+	return a.Need == b.Need && slices.Equal(a.Avoid, b.Avoid) && slices.Equal(a.AvoidGPUs, b.AvoidGPUs) &&
+		selectorText(a.Selector) == selectorText(b.Selector)
 }
 
 func (v *victimSearch) release(u *unit) {
+	u.released = true
 	v.chosen = append(v.chosen, u)
 	for _, h := range u.held {
+		v.touched(h.node)
 		v.x.drop(h)
 	}
 }
 
-func (v *victimSearch) place(h *holding) {
-	v.x.hold(h)
-	v.placed = append(v.placed, h)
+func (v *victimSearch) place(t trial) {
+	v.touched(t.held.node)
+	v.x.hold(t.held)
+	v.placed = append(v.placed, t)
+}
+
+// touched says that what was planned for a node does not hold any more.
+func (v *victimSearch) touched(s *nodeState) {
+	if v.queue != nil {
+		v.queue.dirty[s] = true
+	}
 }
 
 // undo puts the index back as it was. It may be called twice.
 func (v *victimSearch) undo() {
-	for _, h := range v.placed {
-		v.x.drop(h)
+	for _, t := range v.placed {
+		v.x.drop(t.held)
 	}
 	v.placed = nil
 	for _, u := range v.chosen {
 		v.restore(u)
 	}
+	v.chosen = nil
 }
 
 func (v *victimSearch) restore(u *unit) {
@@ -328,54 +139,100 @@ func (v *victimSearch) restore(u *unit) {
 	}
 }
 
-// prune gives back victims that, after all requests have found a place, turn out not to be needed: most valuable first.
-func (v *victimSearch) prune(rs []Request) {
-	for _, h := range v.placed {
-		v.x.drop(h)
-	}
-	v.placed = nil
+// prune gives back victims that turn out not to be needed once all requests have found a place: most valuable first.
+func (v *victimSearch) prune() {
 	order := slices.Clone(v.chosen)
 	slices.SortStableFunc(order, func(a, b *unit) int {
 		return cmp.Or(cmp.Compare(b.priority, a.priority), cmp.Compare(len(b.ids), len(a.ids)))
 	})
 	for _, u := range order {
+		var moved []int // trials on the nodes of u: only they lose their place if u stays
+		for n, t := range v.placed {
+			if u.on(t.held.node) {
+				moved = append(moved, n)
+				v.x.drop(t.held)
+			}
+		}
 		v.restore(u)
-		if _, failed := v.x.tryAll(rs); failed < 0 {
+		if v.again(moved) {
 			v.chosen = slices.DeleteFunc(v.chosen, func(c *unit) bool { return c == u })
 			continue
 		}
 		for _, h := range u.held {
 			v.x.drop(h)
 		}
+		for _, n := range moved {
+			v.x.hold(v.placed[n].held)
+		}
 	}
 }
 
-func (v *victimSearch) workloads() []autoheal.WorkloadID {
-	var out []autoheal.WorkloadID
-	order := slices.Clone(v.chosen)
-	slices.SortFunc(order, func(a, b *unit) int {
+// again finds other places for some trials, or for none of them.
+func (v *victimSearch) again(moved []int) bool {
+	found := make([]*holding, 0, len(moved))
+	for _, n := range moved {
+		r := &v.rs[v.placed[n].request]
+		spot, ok := v.x.fit(r)
+		if !ok {
+			for _, h := range found {
+				v.x.drop(h)
+			}
+			return false
+		}
+		h := v.x.trial(r, spot, n)
+		v.x.hold(h)
+		found = append(found, h)
+	}
+	for at, n := range moved {
+		v.placed[n].held = found[at]
+	}
+	return true
+}
+
+func (v *victimSearch) room() Room {
+	var out Room
+	slices.SortFunc(v.chosen, func(a, b *unit) int {
 		return cmp.Or(cmp.Compare(a.priority, b.priority), cmp.Compare(a.seconds, b.seconds), strings.Compare(a.id, b.id))
 	})
-	for _, u := range order {
-		out = append(out, u.ids...)
+	for _, u := range v.chosen {
+		out.Victims = append(out.Victims, u.ids...)
+	}
+	out.Spots = make([]Spot, len(v.rs))
+	for _, t := range v.placed {
+		out.Spots[t.request] = Spot{Node: t.held.node.id, GPUs: t.held.gpus}
 	}
 	return out
 }
 
-// combinations calls try with every set of size units, in order.
-func combinations(units []*unit, size int, try func([]*unit)) {
-	set := make([]*unit, 0, size)
-	var rec func(from int)
-	rec = func(from int) {
-		if len(set) == size {
-			try(set)
-			return
-		}
-		for i := from; i <= len(units)-(size-len(set)); i++ {
-			set = append(set, units[i])
-			rec(i + 1)
-			set = set[:len(set)-1]
-		}
+// Shortage says what rs need, what is free for them and what the largest free block is.
+func (x *Index) Shortage(rs []Request) string {
+	if len(rs) == 0 {
+		return ""
 	}
-	rec(0)
+	x.put()
+	r := &rs[largestFirst(rs)[0]]
+	need := describe(r)
+	if len(rs) > 1 {
+		need = fmt.Sprintf("%d × (%s) at once", len(rs), need)
+	}
+	if r.Need.GPUs == 0 {
+		return fmt.Sprintf("needs %s: %s", need, x.misses(r))
+	}
+	free, all, largest := 0, 0, 0
+	for _, s := range x.slots {
+		if s == nil || !s.allowed(r) {
+			continue
+		}
+		here := 0
+		for i := range s.gpus {
+			if g := &s.gpus[i]; g.rank < unusable && g.matches(r) {
+				all++
+				if g.users == 0 {
+					here++
+				}
+			}
+		}
+		free, largest = free+here, max(largest, here)
+	}
+	return fmt.Sprintf("needs %s, largest free block %d, %d of %d free", need, largest, free, all)
 }
