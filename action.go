@@ -82,8 +82,17 @@ type ActionParams struct {
 	Avoid     []NodeID      `json:"avoid,omitempty"`     // start
 	AvoidGPUs []GPUID       `json:"avoidGpus,omitempty"` // start
 	Nominated NodeID        `json:"nominated,omitempty"` // start: place here if it fits
-	For       WorkloadID    `json:"for,omitempty"`       // stop by preemption: whom it makes room for
+	For       WorkloadID    `json:"for,omitempty"`       // stop by preemption, scale: whom it makes room for
+	Rooms     []Room        `json:"rooms,omitempty"`     // with For: the places to keep, from before anything ends
 	Proof     Proof         `json:"proof,omitempty"`     // start: how the attempt before is known to be gone
+}
+
+// Room is a place that is kept for one workload, which is pending or about to be started again: nobody else gets it. What
+// still runs there counts as its holder until it has ended.
+type Room struct {
+	For  WorkloadID `json:"for"`
+	Node NodeID     `json:"node"`
+	GPUs []GPUID    `json:"gpus,omitempty"`
 }
 
 // Outcome is what is known of an action after Do returned.

@@ -163,6 +163,9 @@ func (d *Driver) doStop(ctx context.Context, a autoheal.Action) autoheal.Result 
 	}
 	order := stopOrder{Action: a.ID, Reason: stopReason(a), Grace: a.Params.Grace, Force: a.Params.Force}
 	ref := at.ref
+	if err := d.keepRoomsLocked(ctx, a, at); err != nil {
+		return d.refused(a, err)
+	}
 	unlock()
 	resp, serr := d.invokeStop(ctx, n.device, ref, order)
 	d.mu.Lock()
@@ -173,14 +176,11 @@ func (d *Driver) doStop(ctx context.Context, a autoheal.Action) autoheal.Result 
 	return d.stoppedLocked(ctx, a, w, ref, resp.Unknown)
 }
 
-// stoppedLocked takes over that a node took a stop. Preemption reserves the place that becomes free.
+// stoppedLocked takes over that a node took a stop.
 func (d *Driver) stoppedLocked(ctx context.Context, a autoheal.Action, w *workload, ref attemptRef, unknown bool) autoheal.Result {
 	at := w.attempts[ref.n]
 	var e effect
 	if at != nil {
-		if rows := d.makeRoomLocked(a, at); rows != nil {
-			e.rows = rows
-		}
 		if unknown && !at.state.Ended() {
 			d.endLocked(ctx, w, at, neverRan(stopReason(a)), d.clock.Now(), "stop")
 			at = w.attempts[ref.n]
@@ -188,24 +188,6 @@ func (d *Driver) stoppedLocked(ctx context.Context, a autoheal.Action, w *worklo
 		e.proof = proofOf(at)
 	}
 	return d.acceptLocked(ctx, a, e)
-}
-
-// makeRoomLocked nominates the workload for which a victim is stopped.
-func (d *Driver) makeRoomLocked(a autoheal.Action, victim *attempt) []row {
-	w := d.workloads[a.Params.For]
-	if w == nil || w.current() == nil || w.current().state != autoheal.Pending {
-		return nil
-	}
-	nom := &nomination{workload: w.id, node: victim.node, action: a.ID, until: d.clock.Now().Add(a.Params.Grace + d.opts.NominationTTL)}
-	if old := d.nominations[w.id]; old != nil && old.node == victim.node {
-		nom.gpus = slices.Clone(old.gpus)
-	}
-	for _, g := range victim.gpus {
-		if len(nom.gpus) < w.spec.GPUs && !slices.Contains(nom.gpus, g) {
-			nom.gpus = append(nom.gpus, g)
-		}
-	}
-	return []row{d.nominateLocked(nom)}
 }
 
 func stopReason(a autoheal.Action) autoheal.ExitReason {

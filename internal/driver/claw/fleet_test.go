@@ -340,8 +340,12 @@ func TestPreemptionReservesThePlace(t *testing.T) {
 		f.do(t, autoheal.Action{Verb: autoheal.Stop, Target: autoheal.WorkloadRef(victim), Params: autoheal.ActionParams{For: vip, Grace: 10 * time.Second}})
 		settle(10 * time.Second)
 		f.mustRun(t, vip, 1)
-		if w := f.last(t, victim); w.Exit.Reason != autoheal.ExitPreempted {
-			t.Errorf("victim %+v", w.Exit)
+		l, err := f.Lineage(t.Context(), victim)
+		if err != nil || len(l) != 2 || l[0].Exit.Reason != autoheal.ExitPreempted {
+			t.Errorf("victim: %+v (%v)", l, err)
+		}
+		if w := f.last(t, victim); w.State != autoheal.Pending || w.Desired != autoheal.DesiredRunning || w.Restarts != 0 {
+			t.Errorf("it should wait for a place again, with nothing held against it: %+v", w)
 		}
 		if w := f.last(t, rival); w.State != autoheal.Pending {
 			t.Errorf("a rival got the place: %s", w.State)

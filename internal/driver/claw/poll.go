@@ -321,7 +321,7 @@ func (d *Driver) beginLocked(w *workload, a *attempt) {
 	d.touchLocked(w, a, a.created, "registry")
 }
 
-// nextAfterLocked returns the attempt that the driver itself makes after an end, or nil: after a drain, and after an
+// nextAfterLocked returns the attempt that the driver itself makes after an end, or nil: after a drain, a preemption, and an
 // orderly shutdown of the cluster. What failed is the engine's.
 func (d *Driver) nextAfterLocked(w *workload, a *attempt, exit *autoheal.Exit) *attempt {
 	if a.ref.n != w.attempt || w.desired != autoheal.DesiredRunning || d.closing || w.isParent() {
@@ -331,6 +331,8 @@ func (d *Driver) nextAfterLocked(w *workload, a *attempt, exit *autoheal.Exit) *
 	switch {
 	case exit.Reason == autoheal.ExitDrained:
 		return d.nextAttempt(w, a, causeDrain) // a mark keeps it off the drained node
+	case exit.Reason == autoheal.ExitPreempted:
+		return d.nextAttempt(w, a, causePreempt) // its old place is kept for another
 	case orderly:
 		return d.nextAttempt(w, a, causeShutdown)
 	}

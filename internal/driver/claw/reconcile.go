@@ -65,26 +65,10 @@ func (d *Driver) expireLocked(ctx context.Context, now time.Time) {
 	maps.DeleteFunc(d.shunned, func(_ autoheal.NodeID, at time.Time) bool { return !at.After(now) })
 	maps.DeleteFunc(d.busyGPUs, func(_ autoheal.GPUID, at time.Time) bool { return !at.After(now) })
 	for _, id := range slices.Sorted(maps.Keys(d.nominations)) {
-		if !d.nominations[id].until.After(now) {
+		if d.overLocked(d.nominations[id], now) {
 			d.dropNominationLocked(ctx, id)
 		}
 	}
-}
-
-// nominateLocked reserves a place for the next attempt of a workload.
-func (d *Driver) nominateLocked(nom *nomination) row {
-	d.nominations[nom.workload] = nom
-	w := d.workloads[nom.workload]
-	a := w.current()
-	if a == nil || a.state != autoheal.Pending {
-		// The attempt does not exist yet; the index holds its place under the number it will get.
-		a = d.nextAttempt(w, a, causeStart)
-	}
-	nom.n = a.ref.n
-	v := d.workloadViewLocked(w, a)
-	v.State, v.Node, v.GPUs = autoheal.Pending, nom.node, nom.gpus
-	d.index.SetWorkload(v)
-	return putNomination(nom)
 }
 
 func (d *Driver) dropNominationLocked(ctx context.Context, id autoheal.WorkloadID) {

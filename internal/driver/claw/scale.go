@@ -67,6 +67,7 @@ func (d *Driver) planScale(a autoheal.Action) (effect, *autoheal.Error) {
 		apply(now)
 		d.retellLocked(w, now)
 	}
+	e.rows = append(e.rows, d.nominationsLocked(a, nil)...)
 	return e, nil
 }
 

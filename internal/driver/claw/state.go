@@ -96,6 +96,7 @@ const (
 	causeSubmit   cause = "submit"
 	causeStart    cause = "start"
 	causeDrain    cause = "drain"
+	causePreempt  cause = "preempt"
 	causeShutdown cause = "shutdown"
 )
 

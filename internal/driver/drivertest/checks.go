@@ -38,6 +38,8 @@ var checks = []struct {
 	{"ScaleOfASingleIsNoFailure", checkScaleSingle},
 	{"GangsStartWhole", checkGang},
 	{"DrainMovesAndWaits", checkDrain},
+	{"PreemptionKeepsThePlaces", checkPreempt},
+	{"RoomForNobodyIsGivenBack", checkRoomGivenBack},
 	{"SilenceIsSeen", checkSilence},
 	{"KilledNodeReturns", checkKilled},
 	{"LostAnswerIsUnknown", checkLostAnswer},
