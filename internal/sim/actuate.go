@@ -317,6 +317,7 @@ func (f *fleet) stopOn(m *machine, a autoheal.Action, w *workload, at *attempt, 
 	if a.Params.Force {
 		grace = 0
 	}
+	f.keepRooms(a)
 	m.message(true, true, func() {
 		m.stop(a.Epoch, r, grace, reason, func(known bool) {
 			f.w.watch.stopping(a, w, r)

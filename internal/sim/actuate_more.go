@@ -88,6 +88,7 @@ func (f *fleet) scale(a autoheal.Action) *autoheal.Error {
 	case a.Actor == autoheal.ActorEngine && n < w.MinReplicas:
 		return problem(autoheal.ErrConflict, "it keeps at least %d replicas", w.MinReplicas)
 	}
+	f.keepRooms(a)
 	f.setReplicas(w, n, a)
 	return nil
 }

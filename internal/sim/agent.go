@@ -474,6 +474,9 @@ func (d *driver) emitNode(m *machine, source string) {
 func (d *driver) emitWorkload(w *workload, a *attempt, source string) {
 	v := w.view(a)
 	d.w.fleet.index.SetWorkload(v)
+	if r := d.w.fleet.rooms[w.ID]; r != nil && r.n == a.n && a.state == autoheal.Pending {
+		d.w.fleet.holdRoom(w.ID)
+	}
 	at := d.w.wall()
 	if a.state.Ended() && !a.ended.IsZero() && a.ended.Before(at) {
 		at = a.ended

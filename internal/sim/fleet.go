@@ -20,6 +20,7 @@ type fleet struct {
 	accepted  map[autoheal.ActionID]autoheal.Verb
 	submitted map[autoheal.ActionID]autoheal.WorkloadID
 	index     *plan.Index
+	rooms     map[autoheal.WorkloadID]*keptRoom
 	kicked    bool
 	serial    int
 }
@@ -91,6 +92,7 @@ func newFleet(w *world) *fleet {
 		w: w, marks: map[autoheal.NodeID][]autoheal.Mark{}, gpuMarks: map[autoheal.GPUID]autoheal.Mark{},
 		drains: map[autoheal.NodeID]*drainOrder{}, workloads: map[autoheal.WorkloadID]*workload{},
 		accepted: map[autoheal.ActionID]autoheal.Verb{}, submitted: map[autoheal.ActionID]autoheal.WorkloadID{}, index: plan.New(),
+		rooms: map[autoheal.WorkloadID]*keptRoom{},
 	}
 }
 
@@ -249,7 +251,8 @@ func (f *fleet) ended(w *workload, a *attempt, exit *autoheal.Exit, at time.Time
 	}
 	a.stop = nil
 	f.told(w, a, source)
-	if exit.Reason == autoheal.ExitDrained && a.n == w.attempt && w.desired == autoheal.DesiredRunning {
+	again := exit.Reason == autoheal.ExitDrained || exit.Reason == autoheal.ExitPreempted
+	if again && a.n == w.attempt && w.desired == autoheal.DesiredRunning && !w.isParent() {
 		f.begin(w, &attempt{ref: ref{w.ID, f.generationAfter(w)}, memory: a.memory})
 	}
 }
@@ -273,6 +276,7 @@ func (f *fleet) generationAfter(w *workload) int {
 // begin makes an attempt the current one; the reconciliation gives it a place.
 func (f *fleet) begin(w *workload, a *attempt) {
 	a.state = autoheal.Pending
+	f.renumberRoom(w, a.n)
 	w.attempt = a.n
 	w.attempts[a.n] = a
 	line := make([]*attempt, 0, len(w.line)+1)

@@ -19,6 +19,7 @@ func (f *fleet) reconcile() {
 		return
 	}
 	f.drain()
+	f.expireRooms()
 	f.placePending()
 	again := false
 	for _, w := range f.order {
@@ -162,6 +163,9 @@ func (f *fleet) placeTogether(ws []*workload) {
 		a := w.current()
 		reqs[i] = plan.RequestOf(w.view(a))
 		reqs[i].Avoid, reqs[i].AvoidGPUs, reqs[i].Nominated = a.avoid, a.avoidGPUs, a.nominated
+		if r := f.rooms[w.ID]; r != nil {
+			reqs[i].Nominated = r.node
+		}
 		if w.parent != nil {
 			for _, s := range w.parent.children {
 				if c := s.current(); s != w && c != nil && c.node != "" && !c.state.Ended() {
@@ -180,6 +184,7 @@ func (f *fleet) placeTogether(ws []*workload) {
 	}
 	for i, w := range ws {
 		a := w.current()
+		f.dropRoom(w.ID)
 		a.node, a.gpus, a.state, a.detail = spots[i].Node, spots[i].GPUs, autoheal.Scheduled, ""
 		f.told(w, a, "registry")
 	}
