@@ -151,8 +151,10 @@ func (b *bounds) of(s *nodeState, r *Request) (cost, bool) {
 		held       []int64
 		need, free int64
 	}{
-		{b.gpus, int64(r.Need.GPUs), int64(s.freeGPUs[tierUnknown])}, {b.memory, r.Need.MemoryMB, s.free.MemoryMB},
-		{b.cpu, r.Need.CPUMilli, s.free.CPUMilli}, {b.pids, r.Need.Pids, s.free.Pids},
+		{b.gpus, int64(r.Need.GPUs), int64(s.freeGPUs[tierUnknown])},
+		{b.memory, r.Need.MemoryMB, s.free.MemoryMB},
+		{b.cpu, r.Need.CPUMilli, s.free.CPUMilli},
+		{b.pids, r.Need.Pids, s.free.Pids},
 	} {
 		n, ok := fewest(x.held, x.need, x.free)
 		if !ok {
