@@ -91,13 +91,14 @@ type Core struct {
 
 	detectors []detect.Detector
 
-	timers  timers
-	waiting map[string]*queue // held on what: who
-	dirty   map[key]bool      // to be stepped now
-	backlog []key             // put off until there is room in a Step
-	woken   []*queue          // and then these
-	turns   turns
-	all     bool // examine everything once
+	timers   timers
+	waiting  map[string]*queue // held on what: who
+	dirty    map[key]bool      // to be stepped now
+	backlog  []key             // put off until there is room in a Step
+	woken    []*queue          // and then these
+	turns    turns
+	silences silences
+	all      bool // examine everything once
 
 	now         time.Time
 	startedAt   time.Time
@@ -141,7 +142,7 @@ const (
 func NewCore(life Life, pol *policy.Policy) *Core {
 	return &Core{
 		life: life, pol: pol, d: newDurable(), v: newView(pol), ix: newIndex(), detectors: detect.All(), waiting: map[string]*queue{}, dirty: map[key]bool{},
-		turns: turns{in: map[key]bool{}, granted: map[key]bool{}}, accounts: map[autoheal.IncidentID]bool{},
+		turns: turns{in: map[key]bool{}, granted: map[key]bool{}}, silences: silences{of: map[autoheal.NodeID]silence{}}, accounts: map[autoheal.IncidentID]bool{},
 		reserved: map[autoheal.WorkloadID]bool{},
 	}
 }
@@ -425,6 +426,7 @@ func (c *Core) record(inc autoheal.IncidentID, p journal.Payload) bool {
 		return false
 	}
 	c.ix.follow(c.d, r)
+	c.recountSilences(c.d.Incidents[inc], r)
 	c.out.Records = append(c.out.Records, r)
 	if i := c.d.Incidents[inc]; i != nil && i.Phase.Ended() && r.Type != journal.TypePostMortem {
 		c.accounts[inc] = true

@@ -75,70 +75,81 @@ type outage struct {
 
 // openOutages opens an incident for each domain that is out, the largest first: a zone is one cause and not one a rack.
 func (c *Core) openOutages() {
-	for {
+	for c.silences.undealt.from(c.freshFrom()) >= c.pol.Storm.MinNodes {
 		var largest *outage
-		asked := map[autoheal.Domain]bool{}
-		for _, id := range slices.Sorted(maps.Keys(c.v.silent)) {
-			n := c.v.nodes[id]
-			for _, d := range n.Domains {
-				if asked[d] || !c.fresh(n) {
-					continue
-				}
-				asked[d] = true
-				if o := c.outageOf(d); o != nil && (largest == nil || o.size > largest.size) {
-					largest = o
-				}
+		for _, d := range slices.Sorted(maps.Keys(c.v.dark)) {
+			if o := c.outageOf(d); o != nil && (largest == nil || c.larger(o, largest)) {
+				largest = o
 			}
 		}
 		if largest == nil || !c.openOutage(largest) {
 			return
 		}
+		c.countSilences()
 	}
 }
 
-// outageOf reports whether a domain is out (behaviour D1): none of its nodes answers, at least storm.minNodes of them fell
-// silent at once, and more than storm.fraction of the others answer. Silences that have been dealt with are old news: they
-// neither make an outage nor count among the others.
+// larger reports whether a is the cause rather than b: it has more nodes or, of the same ones, stands first in their list.
+func (c *Core) larger(a, b *outage) bool {
+	if a.size != b.size {
+		return a.size > b.size
+	}
+	if a.fresh[0] != b.fresh[0] {
+		return a.fresh[0] < b.fresh[0]
+	}
+	domains := c.v.nodes[a.fresh[0]].Domains
+	return slices.Index(domains, a.domain) < slices.Index(domains, b.domain)
+}
+
+// outageOf reports whether a dark domain is out (behaviour D1): none of its nodes answers, at least storm.minNodes of them
+// fell silent at once, and more than storm.fraction of the others answer. Silences that have been dealt with are old news:
+// they neither make an outage nor count among the others.
 func (c *Core) outageOf(d autoheal.Domain) *outage {
-	nodes := c.v.domain[d]
-	o := &outage{domain: d, size: len(nodes), up: c.v.ready, rest: c.v.ready}
-	for _, id := range slices.Sorted(maps.Keys(nodes)) {
-		if !nodes[id] {
-			return nil
+	nodes, joining := c.v.domain[d], map[*incident]bool{}
+	o := &outage{domain: d, size: len(nodes), up: c.v.ready, rest: c.v.ready + len(c.silences.undealt)}
+	for id := range nodes {
+		if c.d.Gone[id] == "" {
+			o.rest--
 		}
-		if c.fresh(c.v.nodes[id]) && c.joins(id, o) {
+		i := c.onNode(id)
+		joins, asked := joining[i]
+		if !asked {
+			joins = c.joins(i, o)
+			joining[i] = joins
+		}
+		if joins && c.fresh(c.v.nodes[id]) {
 			o.fresh = append(o.fresh, id)
 		}
 	}
-	for id := range c.v.silent {
-		if _, inside := nodes[id]; !inside && c.d.Gone[id] == "" {
-			o.rest++
-		}
-	}
-	if len(o.fresh) < c.pol.Storm.MinNodes || float64(o.up) <= c.pol.Storm.Fraction*float64(o.rest) {
+	if len(o.fresh) < max(c.pol.Storm.MinNodes, 1) || float64(o.up) <= c.pol.Storm.Fraction*float64(o.rest) {
 		return nil
 	}
+	slices.Sort(o.fresh)
 	return o
 }
 
-// fresh reports whether a silent node fell silent together with others, lately or when the storm under way began.
-func (c *Core) fresh(n *autoheal.Node) bool {
+// freshFrom is since when a silence is fresh: lately, or when the storm under way began.
+func (c *Core) freshFrom() time.Time {
 	at := c.now
 	if s := c.d.Storm; s != nil {
 		at = s.Since
 	}
-	return c.d.Gone[n.ID] == "" && at.Sub(n.LinkSince) <= c.pol.Storm.Window
+	return at.Add(-c.pol.Storm.Window)
 }
 
-// joins reports whether the silence of a node may become part of an outage: nothing has been done for it, and what it is
-// part of already is smaller and lies within.
-func (c *Core) joins(id autoheal.NodeID, o *outage) bool {
-	i := c.onNode(id)
+// fresh reports whether a silent node fell silent together with others, and nothing has been made of it.
+func (c *Core) fresh(n *autoheal.Node) bool {
+	return c.d.Gone[n.ID] == "" && !n.LinkSince.Before(c.freshFrom())
+}
+
+// joins reports whether the silence of nodes may become part of an outage: nothing has been done for it, and what it is part
+// of already (nil = nothing) is smaller and lies within.
+func (c *Core) joins(i *incident, o *outage) bool {
 	if i == nil || i.Subject.Kind == autoheal.RefNode {
 		return i == nil || i.untouched()
 	}
 	within := func(m autoheal.NodeID) bool { _, ok := c.v.domain[o.domain][m]; return ok }
-	return i.untouched() && len(c.v.domain[autoheal.Domain(i.Subject.ID)]) < o.size && !slices.ContainsFunc(i.Members, func(m autoheal.NodeID) bool { return !within(m) })
+	return len(c.v.domain[autoheal.Domain(i.Subject.ID)]) < o.size && i.untouched() && !slices.ContainsFunc(i.Members, func(m autoheal.NodeID) bool { return !within(m) })
 }
 
 // openOutage opens the one incident of a domain that is out. It takes the place of the incidents on its nodes; each workload
@@ -190,6 +201,7 @@ func (c *Core) stepCrowd() {
 		c.after(k, at)
 		return
 	}
+	c.countSilences()
 	if c.d.Storm == nil { // else stepStorm does
 		c.openOutages()
 	}
@@ -225,18 +237,4 @@ func (c *Core) crowdUntil() time.Time {
 		return settled
 	}
 	return at
-}
-
-// unexplained counts the nodes that fell silent together, without those of a domain that is known to be out.
-func (c *Core) unexplained() int {
-	count := 0
-	for id := range c.v.silent {
-		if !c.fresh(c.v.nodes[id]) {
-			continue
-		}
-		if i := c.onNode(id); i == nil || i.Subject.Kind != autoheal.RefDomain {
-			count++
-		}
-	}
-	return count
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -100,6 +101,25 @@ func (w *rWorld) checkState() {
 	fresh.rebuild(w.core.d)
 	if x, y := indexText(fresh), indexText(w.core.ix); x != y {
 		w.fail("the index is not what a restart would give:\n restart %s\n now     %s", x, y)
+	}
+	w.checkSilences()
+}
+
+// checkSilences counts the silent nodes one by one.
+func (w *rWorld) checkSilences() {
+	c := w.core
+	unexplained, dark := 0, map[autoheal.Domain]bool{}
+	for id := range c.v.silent {
+		for _, d := range c.v.nodes[id].Domains {
+			dark[d] = !slices.Contains(slices.Collect(maps.Values(c.v.domain[d])), false)
+		}
+		if i := c.onNode(id); c.fresh(c.v.nodes[id]) && (i == nil || i.Subject.Kind != autoheal.RefDomain) {
+			unexplained++
+		}
+	}
+	maps.DeleteFunc(dark, func(_ autoheal.Domain, is bool) bool { return !is })
+	if n := c.unexplained(); n != unexplained || !maps.Equal(dark, c.v.dark) {
+		w.fail("%d silent nodes are unexplained, counted %d; dark are %v, kept %v", unexplained, n, dark, c.v.dark)
 	}
 }
 

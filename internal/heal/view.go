@@ -23,7 +23,8 @@ type view struct {
 	oldOn   map[autoheal.NodeID][]autoheal.WorkloadID          // whose lower attempts may still run there, one entry each
 	gangs   map[autoheal.GangID][]autoheal.WorkloadID
 	silent  map[autoheal.NodeID]int64          // since when the link is, in nanoseconds of the epoch
-	since   []int64                            // of all that are silent, sorted
+	since   moments                            // of all that are silent
+	heard   map[autoheal.NodeID]bool           // whose silence began or ended since the crowd was counted
 	forgot  map[autoheal.NodeID]*autoheal.Node // what was last known of nodes that were forgotten while they were silent
 	index   *place.Index
 	ready   int                    // nodes with the link up
@@ -31,6 +32,8 @@ type view struct {
 	classes map[autoheal.Class]int // workloads that have not ended
 	bursts  map[autoheal.Domain]burst
 	domain  map[autoheal.Domain]map[autoheal.NodeID]bool // its nodes; true = silent
+	quiet   map[autoheal.Domain]int                      // of them, the silent ones
+	dark    map[autoheal.Domain]bool                     // those of which all are
 
 	synced    bool
 	syncedAt  time.Time
@@ -75,7 +78,7 @@ func newView(p *policy.Policy) *view {
 		oldOn: map[autoheal.NodeID][]autoheal.WorkloadID{}, gangs: map[autoheal.GangID][]autoheal.WorkloadID{},
 		silent: map[autoheal.NodeID]int64{}, index: place.New(), bursts: map[autoheal.Domain]burst{},
 		forgot: map[autoheal.NodeID]*autoheal.Node{}, domain: map[autoheal.Domain]map[autoheal.NodeID]bool{},
-		classes: map[autoheal.Class]int{},
+		classes: map[autoheal.Class]int{}, heard: map[autoheal.NodeID]bool{}, quiet: map[autoheal.Domain]int{}, dark: map[autoheal.Domain]bool{},
 	}
 }
 
@@ -196,74 +199,6 @@ func (v *view) count(n *autoheal.Node, d int) {
 	v.ready += d
 	if len(n.GPUs) > 0 {
 		v.gpus += d
-	}
-}
-
-// join and leave keep the nodes of each domain.
-func (v *view) join(n *autoheal.Node) {
-	for _, d := range n.Domains {
-		if v.domain[d] == nil {
-			v.domain[d] = map[autoheal.NodeID]bool{}
-		}
-		v.domain[d][n.ID] = n.Link == autoheal.LinkSilent
-	}
-}
-
-func (v *view) leave(n *autoheal.Node) {
-	if n == nil {
-		return
-	}
-	for _, d := range n.Domains {
-		if delete(v.domain[d], n.ID); len(v.domain[d]) == 0 {
-			delete(v.domain, d)
-		}
-	}
-}
-
-// hear keeps count of the silent nodes.
-func (v *view) hear(n *autoheal.Node, now time.Time) {
-	since, was := v.silent[n.ID]
-	is, at := n.Link == autoheal.LinkSilent, n.LinkSince.UnixNano()
-	if was && is && since == at {
-		return
-	}
-	v.unsilence(n.ID)
-	if !is {
-		return
-	}
-	v.silent[n.ID] = at
-	i, _ := slices.BinarySearch(v.since, at)
-	v.since = slices.Insert(v.since, i, at)
-	if !was {
-		v.newSilence(n, now)
-	}
-}
-
-func (v *view) unsilence(id autoheal.NodeID) {
-	since, was := v.silent[id]
-	if !was {
-		return
-	}
-	delete(v.silent, id)
-	i, _ := slices.BinarySearch(v.since, since)
-	v.since = slices.Delete(v.since, i, i+1)
-}
-
-// silentSince counts the nodes that fell silent at t or later and still are.
-func (v *view) silentSince(t time.Time) int {
-	i, _ := slices.BinarySearch(v.since, t.UnixNano())
-	return len(v.since) - i
-}
-
-// newSilence notes a new silence in each domain of the node, and in the cluster ("").
-func (v *view) newSilence(n *autoheal.Node, now time.Time) {
-	for _, dom := range append([]autoheal.Domain{""}, n.Domains...) {
-		b := v.bursts[dom]
-		if b.last.IsZero() || now.Sub(b.last) > 5*v.pol.Node.Settle {
-			b.first = now
-		}
-		b.last = now
-		v.bursts[dom] = b
 	}
 }
 
@@ -427,32 +362,4 @@ func (v *view) whole() int {
 		return v.gpus
 	}
 	return v.ready
-}
-
-// settleUntil returns when the latest burst of silences in the node's domains has settled (behaviour D0).
-func (v *view) settleUntil(n *autoheal.Node) time.Time {
-	var until time.Time
-	domains := n.Domains
-	if len(domains) == 0 {
-		domains = []autoheal.Domain{""}
-	}
-	for _, dom := range domains {
-		if t := v.settled(dom); t.After(until) {
-			until = t
-		}
-	}
-	return until
-}
-
-// settled returns when the latest burst of silences in a domain, or in the cluster (""), has settled; zero = there was none.
-func (v *view) settled(dom autoheal.Domain) time.Time {
-	b, ok := v.bursts[dom]
-	if !ok {
-		return time.Time{}
-	}
-	t := b.last.Add(v.pol.Node.Settle)
-	if latest := b.first.Add(5 * v.pol.Node.Settle); t.After(latest) {
-		t = latest
-	}
-	return t
 }
