@@ -143,10 +143,3 @@ type Why struct {
 	Gates            []Held   `json:"gates"`     // what would refuse it now
 	Warnings         []string `json:"warnings"`  // what of its objective cannot be kept, with the figures; also in Text
 }
-
-// PostMortem is the written account of an ended incident.
-type PostMortem struct {
-	Incident Incident `json:"incident"`
-	Markdown string   `json:"markdown"`
-	SHA256   string   `json:"sha256"`
-}

@@ -96,6 +96,17 @@ type Held struct {
 	On     string    `json:"on,omitempty"` // node/ID, budget/KIND/DOMAIN, capacity, approval/ID, person, sync, storm
 }
 
+// Hold is a time for which a gate held something.
+type Hold struct {
+	Target Ref        `json:"target"`
+	Verb   string     `json:"verb"` // what was to be done; empty = everything about the target
+	Gate   string     `json:"gate"`
+	Reason Reason     `json:"reason"`
+	Detail string     `json:"detail"`
+	From   time.Time  `json:"from"`
+	To     *time.Time `json:"to"` // null while it lasts
+}
+
 // Seconds is a duration that is written in JSON as a number of seconds with millisecond precision. A nil *Seconds is
 // null: unknown.
 type Seconds time.Duration
@@ -129,7 +140,10 @@ type Incident struct {
 	Transient  bool         `json:"transient"`
 	Confidence float64      `json:"confidence"`
 	Cause      string       `json:"cause"`
+	Because    string       `json:"because"` // the rule that said it
 	Held       *Held        `json:"held"`
+	Holds      []Hold       `json:"holds"`   // what held it, past and present
+	Repeats    int          `json:"repeats"` // earlier incidents of this kind on this subject, within 30 days
 	MergedInto IncidentID   `json:"mergedInto,omitempty"`
 	Simulated  bool         `json:"simulated"` // some of its hardware is simulated
 	Evidence   []Signal     `json:"evidence"`
@@ -156,6 +170,9 @@ type Recovery struct {
 	Held       *Held        `json:"held"`
 	From       NodeID       `json:"from"`
 	To         NodeID       `json:"to"`
+	Reason     string       `json:"reason"` // why it is where it is; may quote logs
+	GPUs       int          `json:"gpus"`   // of all members
+	EndedAt    *time.Time   `json:"endedAt"`
 
 	ObjectiveSeconds     Seconds   `json:"objectiveSeconds"`
 	FailedAt             time.Time `json:"failedAt"`
@@ -164,6 +181,7 @@ type Recovery struct {
 	TimeToRunningSeconds *Seconds  `json:"timeToRunningSeconds"`
 	OverlapSeconds       *Seconds  `json:"overlapSeconds"` // two copies at once; null when it was not observed
 	WithinObjective      *bool     `json:"withinObjective"`
+	GPUSecondsLost       *float64  `json:"gpuSecondsLost"` // its GPUs, from the failure until they were of use again; null while that goes on
 }
 
 // ActionView is one action of an incident with its result. ResultAt and Outcome are null while it is under way.

@@ -181,27 +181,6 @@ func outcomeText(a *action) string {
 	}
 }
 
-// summary counts how the recoveries of an incident ended.
-func summary(i *incident) string {
-	n := map[autoheal.RecoveryEnd]int{}
-	for _, w := range i.Order {
-		n[i.Recoveries[w].End]++ // "" while it has not ended
-	}
-	var parts []string
-	for _, x := range []struct {
-		end  autoheal.RecoveryEnd
-		text string
-	}{{autoheal.EndRecovered, "recovered"}, {autoheal.EndLeftAlone, "left alone"}, {autoheal.EndCancelled, "cancelled"}, {autoheal.EndEscalated, "escalated"}, {"", "under way"}} {
-		if n[x.end] > 0 {
-			parts = append(parts, fmt.Sprintf("%d %s", n[x.end], x.text))
-		}
-	}
-	if len(parts) == 0 {
-		return "No workload was affected."
-	}
-	return "Workloads: " + strings.Join(parts, ", ") + "."
-}
-
 // stepPage pages by the clock (behaviour F2): the objective has passed and the workload is not back, whatever the phase.
 // Being held for a quarter of the objective is a warning before that.
 func (c *Core) stepPage(i *incident, rec *recovery) {
@@ -251,28 +230,4 @@ func (c *Core) stepWarn(i *incident, rec *recovery) {
 		name: "recovery-held", severity: autoheal.SeverityWarning, dedup: fmt.Sprintf("%s held %s %s %d", i.ID, rec.Workload, rec.Held.Reason, rec.Opened.UnixMilli()),
 		text: fmt.Sprintf("%s has been held for a quarter of its objective of %s (%s): %s", rec.Workload, rec.Objective, rec.Held.Reason, rec.Held.Detail),
 	})
-}
-
-// recommend names what a person should do next, with the command to type.
-func recommend(i *incident) []string {
-	var out []string
-	add := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
-	if i.Subject.Kind == autoheal.RefNode && i.Kind == autoheal.NodeOffline && i.Phase != autoheal.Cleared {
-		add("Find out why %s went silent: power, network, agent, hardware (autoheal nodes show %s)", i.Subject.ID, i.Subject.ID)
-	}
-	if i.Subject.Kind == autoheal.RefDomain && i.Phase != autoheal.Cleared {
-		add("Find out why %s went silent as a whole: its power, its switch (autoheal nodes)", i.Subject.ID)
-	}
-	for _, w := range i.Order {
-		rec := i.Recoveries[w]
-		if rec.End != autoheal.EndEscalated && rec.Held == nil {
-			continue
-		}
-		if rec.End == autoheal.EndEscalated {
-			add("Find the cause in its output (autoheal logs %s), then run autoheal workloads resume %s", w, w)
-		} else {
-			add("%s waits: %s", w, rec.Held.Detail)
-		}
-	}
-	return out
 }

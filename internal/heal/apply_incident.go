@@ -56,6 +56,7 @@ func (d *durable) foldIncident(r journal.Record) error {
 	case journal.PostMortem:
 		i.SHA256 = p.SHA256
 	case journal.Held:
+		i.holdBegins(p, r.At)
 		h := &autoheal.Held{Reason: p.Reason, Detail: p.Detail, Since: r.At, Until: p.Until, On: p.On}
 		if rec := i.Recoveries[autoheal.WorkloadID(p.Target.ID)]; rec != nil && p.Target.Kind == autoheal.RefWorkload {
 			rec.Held = h
@@ -63,6 +64,7 @@ func (d *durable) foldIncident(r journal.Record) error {
 		}
 		i.Held = h
 	case journal.Released:
+		i.holdEnds(p.Target, r.At)
 		if rec := i.Recoveries[autoheal.WorkloadID(p.Target.ID)]; rec != nil && p.Target.Kind == autoheal.RefWorkload {
 			rec.Held = nil
 			return nil
@@ -83,7 +85,8 @@ func (d *durable) openIncident(p journal.IncidentOpened, r journal.Record) error
 		ID: r.Incident, Kind: p.Kind, Phase: autoheal.Suspected, Subject: p.Subject, Domains: p.Domains, Members: p.Members, Since: p.Since, Opened: r.At,
 		Suspects: p.Suspects, GPUs: p.GPUs, Action: p.Action, Ladder: p.Ladder,
 		Confidence: p.Confidence, Conclusive: p.Conclusive, Cause: p.Cause, Because: p.Because, Simulated: p.Simulated, Whole: p.Whole,
-		Steps: map[string]journal.StepDone{}, Recoveries: map[autoheal.WorkloadID]*recovery{},
+		Repeats: p.Repeats,
+		Steps:   map[string]journal.StepDone{}, Recoveries: map[autoheal.WorkloadID]*recovery{},
 	}
 	return nil
 }
@@ -117,6 +120,7 @@ func (d *durable) setPhase(i *incident, p journal.IncidentPhase, at time.Time) e
 	}
 	if p.To.Ended() {
 		i.Ended, i.Held = at, nil
+		i.holdEnds(autoheal.Ref{}, at)
 		for _, a := range d.find.alertsOf[i.ID] {
 			if a.Active {
 				// What needs a person stays; that something was being recovered does not.
@@ -223,6 +227,7 @@ func (d *durable) stepTo(i *incident, p journal.RecoveryStep, at time.Time) erro
 	} else if len(p.Attempts) > 0 {
 		rec.NewAttempts = p.Attempts
 	}
+	i.holdEnds(autoheal.WorkloadRef(p.Workload), at)
 	rec.Step, rec.Rung, rec.Try, rec.Reason, rec.StepAt, rec.StepBy, rec.Held = p.To, p.Rung, p.Try, p.Reason, at, p.Deadline, nil
 	rec.NotBefore, rec.Hedge = p.NotBefore, rec.Hedge || p.Hedge
 	if p.MemoryMB > 0 {

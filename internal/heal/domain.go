@@ -161,6 +161,7 @@ func (c *Core) openOutage(o *outage) bool {
 		Domains: []autoheal.Domain{o.domain}, Members: o.fresh, Confidence: 0.8, Because: "node_offline.domain", Whole: max(c.v.whole(), 1), Simulated: c.v.simulated,
 		Cause: fmt.Sprintf("%s is out: none of its %d nodes answers, while %d of the %d others do", o.domain, o.size, o.up, o.rest),
 	}
+	p.Repeats = c.ix.repeats(p.Kind, p.Subject, c.now)
 	var parts []*incident
 	for _, n := range o.fresh {
 		if seen := c.v.nodes[n].LastSeen; seen.Before(p.Since) {
@@ -178,7 +179,7 @@ func (c *Core) openOutage(o *outage) bool {
 	for _, part := range parts {
 		c.evidence(i, autoheal.Finding{Evidence: part.Evidence})
 		for _, w := range slices.Clone(part.Order) {
-			c.done(part, part.Recoveries[w], autoheal.EndCancelled, "taken over by "+string(id))
+			c.done(part, part.Recoveries[w], autoheal.EndCancelled, takenOverBy+string(id))
 		}
 		c.record(part.ID, journal.IncidentMerged{Into: id, Reason: "part of"})
 		c.phase(part, autoheal.Cleared, "part of the outage of "+string(o.domain))

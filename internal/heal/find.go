@@ -191,6 +191,7 @@ func (c *Core) openIncident(f autoheal.Finding) *incident {
 	p := journal.IncidentOpened{
 		Kind: f.Kind, Subject: f.Subject, Since: f.Since, Seen: c.now, Confidence: f.Confidence, Conclusive: f.Conclusive,
 		Cause: f.Cause, Because: f.Because, Whole: c.v.whole(), Simulated: c.v.simulated, Action: f.Action,
+		Repeats: c.ix.repeats(f.Kind, f.Subject, c.now),
 	}
 	p.Suspects, p.GPUs = suspects(f)
 	p.Ladder = c.ladderFor(f)
@@ -255,7 +256,7 @@ func (c *Core) openRecovery(i *incident, lead *autoheal.Workload, l lost) {
 		if at.inc == i.ID || !c.takesOver(i, other, other.Recoveries[at.lead]) {
 			return
 		}
-		c.done(other, other.Recoveries[at.lead], autoheal.EndCancelled, "taken over by "+string(i.ID))
+		c.done(other, other.Recoveries[at.lead], autoheal.EndCancelled, takenOverBy+string(i.ID))
 		if other.Kind != i.Kind {
 			c.record(other.ID, journal.IncidentMerged{Into: i.ID, Reason: "a symptom of"})
 		}
@@ -277,6 +278,7 @@ func (c *Core) openRecovery(i *incident, lead *autoheal.Workload, l lost) {
 		p.Members = append(p.Members, m.ID)
 		p.Attempts = append(p.Attempts, m.Attempt)
 		p.AtMostOnce = p.AtMostOnce || m.AtMostOnce
+		p.GPUs += m.Request.GPUs
 	}
 	if c.record(i.ID, p) {
 		c.dirty[key{inc: i.ID, w: lead.ID}] = true

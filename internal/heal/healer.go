@@ -106,7 +106,7 @@ func (e *Engine) PostMortem(ctx context.Context, id autoheal.IncidentID) (autohe
 		if i == nil {
 			return autoheal.PostMortem{}, &autoheal.Error{Kind: autoheal.ErrNotFound, Detail: "Incident not found: " + string(id)}
 		}
-		return autoheal.PostMortem{Incident: i.view(), Markdown: postMortem(i), SHA256: i.SHA256}, nil
+		return autoheal.PostMortem{Incident: i.view(), Account: account(i), Markdown: postMortem(i), SHA256: i.SHA256}, nil
 	})
 }
 

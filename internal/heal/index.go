@@ -1,6 +1,7 @@
 package heal
 
 import (
+	"slices"
 	"time"
 
 	"autoheal.dev/autoheal"
@@ -16,6 +17,7 @@ type index struct {
 	starts  map[autoheal.WorkloadID]*action // the newest start of a workload, of whatever incident
 	lastOf  map[autoheal.WorkloadID]recAt   // the newest recovery of a workload, open or not, under every member
 	hedges  map[autoheal.Class]map[recAt]bool
+	opened  map[sort][]time.Time // see repeats
 }
 
 // recAt names a recovery.
@@ -29,6 +31,7 @@ func newIndex() *index {
 		open: map[string]autoheal.IncidentID{}, openIDs: map[autoheal.IncidentID]bool{}, last: map[string]autoheal.IncidentID{},
 		recOf: map[autoheal.WorkloadID]recAt{}, starts: map[autoheal.WorkloadID]*action{}, lastOf: map[autoheal.WorkloadID]recAt{},
 		hedges: map[autoheal.Class]map[recAt]bool{},
+		opened: map[sort][]time.Time{},
 	}
 }
 
@@ -38,6 +41,7 @@ func (x *index) rebuild(d *durable) {
 	for _, id := range d.incidentIDs() {
 		i := d.Incidents[id]
 		x.setIncident(i)
+		x.setOpened(i)
 		for _, w := range i.Order {
 			x.setRecovery(i, i.Recoveries[w])
 			if rec := i.Recoveries[w]; !rec.Opened.Before(newest[w]) {
@@ -60,6 +64,7 @@ func (x *index) follow(d *durable, r journal.Record) {
 	switch p := r.Data.(type) {
 	case journal.IncidentOpened:
 		x.setIncident(i)
+		x.setOpened(i)
 	case journal.IncidentPhase:
 		if !p.To.Ended() {
 			x.setIncident(i)

@@ -21,157 +21,186 @@ func (c *Core) writePostMortem(i *incident) {
 	c.record(i.ID, journal.PostMortem{SHA256: hex.EncodeToString(sum[:])})
 }
 
-// postMortem writes the account of an incident in Markdown: a pure function of what was journalled.
+// sheet is a post-mortem being written.
+type sheet struct{ b strings.Builder }
+
+func (s *sheet) pf(format string, args ...any) { fmt.Fprintf(&s.b, format, args...) }
+
+// head begins a section.
+func (s *sheet) head(title string) { s.pf("\n## %s\n\n", title) }
+
+// postMortem writes the account of an incident in Markdown: a pure function of what was journalled. Whatever text may come
+// from elsewhere passes said, cell or code.
 func postMortem(i *incident) string {
-	var b strings.Builder
-	pf := func(format string, args ...any) { fmt.Fprintf(&b, format, args...) }
-	pf("# %s: %s on %s\n\n", i.ID, i.Kind, i.Subject)
+	s, a := &sheet{}, account(i)
+	s.pf("# %s: %s on %s\n\n", i.ID, i.Kind, said(i.Subject.String()))
 	if i.Simulated {
-		pf("**Simulated hardware: the GPUs of this cluster are made up.**\n\n")
+		s.pf("**Simulated hardware: the GPUs of this cluster are made up.**\n\n")
 	}
-	pf("- Outcome: **%s**. %s\n", i.Phase, summary(i))
-	pf("- Cause: %s (confidence %s, rule `%s`)\n", i.Cause, confidenceWord(i), i.Because)
-	pf("- Onset %s, first seen %s later", stamp(i.Since), i.Opened.Sub(i.Since).Round(time.Millisecond))
-	if !i.Ended.IsZero() {
-		pf(", ended %s (%s after the onset)", stamp(i.Ended), i.Ended.Sub(i.Since).Round(time.Millisecond))
-	}
-	pf("\n- %s\n", nature(i))
-	if i.MergedInto != "" {
-		pf("- It was a symptom of %s.\n", i.MergedInto)
-	}
-	pf("\n## Workloads\n\n")
-	recoveryTable(&b, i)
-	pf("\n## Evidence\n\n")
-	for _, s := range i.Evidence {
-		pf("- %s `%s` from %s on %s", stamp(s.At), s.Rule, s.Source, s.Subject)
-		if s.Excerpt != "" {
-			pf(": %q", clip(s.Excerpt, 400))
-		}
-		pf("\n")
-	}
-	if more := i.EvidenceN - len(i.Evidence); more > 0 {
-		pf("- and %d more of the same\n", more)
-	}
-	pf("\n## What was done\n\n")
-	actionTable(&b, i)
-	pf("\n## Timeline\n\n")
+	s.summary(i, a)
+	s.rootCause(i, a)
+	s.head("Workloads")
+	s.recoveries(i, a)
+	s.head("Evidence")
+	s.evidence(i)
+	s.head("What was done")
+	s.actions(i)
+	s.head("What held it")
+	s.holds(i, a)
+	s.head("Cost")
+	s.cost(i, a)
+	s.head("Timeline")
 	for _, m := range i.Timeline {
 		if m.Type != string(journal.TypePostMortem) {
-			pf("- %s %s\n", m.At.UTC().Format("15:04:05.000"), oneLine(momentText(i, m)))
+			s.pf("- %s %s\n", momentAt(i.Since, m.At), said(momentText(i, m)))
 		}
 	}
-	pf("\n## Next\n\n")
-	next := recommend(i)
-	switch {
-	case len(next) > 0:
-	case i.Ended.IsZero():
-		next = []string{"It has not ended: watch it with autoheal incidents show " + string(i.ID) + " --watch"}
+	s.head("Next")
+	s.next(a)
+	return s.b.String()
+}
+
+// momentAt writes a moment, with its day when that is not the one on which the incident began.
+func momentAt(since, t time.Time) string {
+	if t.UTC().Format(time.DateOnly) != since.UTC().Format(time.DateOnly) {
+		return stamp(t)
+	}
+	return t.UTC().Format("15:04:05.000")
+}
+
+func (s *sheet) summary(i *incident, a autoheal.Account) {
+	t := a.Times
+	s.pf("%s. Outcome: **%s**. %s\n\n", said(happened(i)), i.Phase, said(summary(i)))
+	s.pf("| onset | first evidence | detection delay | safe | running | within objective | ended |\n|---|---|---|---|---|---|---|\n")
+	within, ended := "-", "not yet"
+	if t.Measured > 0 {
+		within = fmt.Sprintf("%d of %d", t.Within, t.Measured)
+	}
+	if t.EndSeconds != nil {
+		ended = stamp(i.Ended) + ", after " + seconds(t.EndSeconds)
+	}
+	s.pf("| %s | %s | %s | %s | %s | %s | %s |\n", stamp(t.Onset), stamp(t.FirstEvidence), seconds(&t.DetectionDelaySeconds),
+		seconds(t.SafeSeconds), seconds(t.RunningSeconds), within, ended)
+	if i.MergedInto != "" {
+		s.pf("\nIt was a symptom of %s.\n", i.MergedInto)
+	}
+}
+
+func (s *sheet) rootCause(i *incident, a autoheal.Account) {
+	c := a.RootCause
+	s.head("Root cause")
+	s.pf("%s. Confidence: **%s**, by the rule %s.\n", said(strings.TrimSuffix(oneLine(c.Text), ".")), c.Confidence, code(c.Rule))
+	if c.Quote != "" {
+		s.pf("\nThe line that told of it, from %s at %s (quoted, untrusted): %s\n", said(c.Source), stamp(*c.At), code(clip(c.Quote, 400)))
+	}
+	s.pf("\n%s", said(a.Nature))
+	switch a.Repeats {
+	case 0:
+		s.pf(" It is the first of its kind on %s within 30 days.\n", said(subjectName(i)))
+	case 1:
+		s.pf(" It has happened to %s once before within 30 days.\n", said(subjectName(i)))
 	default:
-		next = []string{"Nothing to do."}
+		s.pf(" It has happened to %s %d times before within 30 days.\n", said(subjectName(i)), a.Repeats)
 	}
-	for _, r := range next {
-		pf("- %s\n", r)
-	}
-	return b.String()
 }
 
-// withoutCause takes an incident's cause off the end of a sentence, where it has been said already.
-func (i *incident) withoutCause(s string) string {
-	return strings.TrimSuffix(s, ": "+i.Cause)
-}
-
-// momentText is a line of the timeline. The cause stands at the top, and of a message only that it went out is news.
-func momentText(i *incident, m autoheal.Moment) string {
-	if m.Type == string(journal.TypeAlertQueued) {
-		head, _, _ := strings.Cut(m.Text, "): ")
-		return head + ")"
-	}
-	return i.withoutCause(m.Text)
-}
-
-func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05.000") }
-
-func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
-
-func confidenceWord(i *incident) string {
-	switch {
-	case i.Conclusive || i.Confidence >= 0.9:
-		return "certain"
-	case i.Confidence >= 0.5:
-		return "likely"
-	}
-	return "unknown"
-}
-
-func nature(i *incident) string {
-	switch {
-	case i.Persistent:
-		return "Persistent: it went away by itself, as too often before."
-	case i.Phase == autoheal.Cleared:
-		return "Transient: the evidence was withdrawn before the grace was over."
-	case i.Reopened > 0:
-		return fmt.Sprintf("Persistent: it came back %d times within the window of a relapse.", i.Reopened)
-	case i.Conclusive:
-		return "Persistent: the evidence was conclusive."
-	}
-	return "Persistent: the silence outlasted its grace."
-}
-
-func recoveryTable(b *strings.Builder, i *incident) {
-	all := append([]*recovery{}, i.Past...)
-	for _, w := range i.Order {
-		all = append(all, i.Recoveries[w])
-	}
+func (s *sheet) recoveries(i *incident, a autoheal.Account) {
+	all := i.everyRecovery()
 	if len(all) == 0 {
-		b.WriteString("None was affected.\n")
+		s.pf("None was affected.\n")
 		return
 	}
-	b.WriteString("| workload | class | objective | end | proof | time to safe | time to running | from | to | why |\n|---|---|---|---|---|---|---|---|---|---|\n")
+	s.pf("| workload | class | objective | end | proof | time to safe | time to running | from | to | why |\n|---|---|---|---|---|---|---|---|---|---|\n")
 	for _, rec := range all {
 		v := rec.view()
 		end, within := cmp.Or(string(rec.End), "under way"), ""
 		if v.WithinObjective != nil && !*v.WithinObjective {
 			within = " (objective missed)"
 		}
-		fmt.Fprintf(b, "| %s | %s | %s | %s%s | %s | %s | %s | %s | %s | %s |\n", rec.Workload, rec.Class, rec.Objective, end, within, rec.Proof,
-			seconds(v.TimeToSafeSeconds), seconds(v.TimeToRunningSeconds), dash(rec.From), dash(rec.Node), strings.ReplaceAll(oneLine(i.withoutCause(rec.Reason)), "|", `\|`))
+		name := string(rec.Workload)
+		if rec.Gang != "" {
+			name = fmt.Sprintf("gang %s, %d ranks", rec.Gang, len(rec.Members))
+		}
+		s.pf("| %s | %s | %s | %s%s | %s | %s | %s | %s | %s | %s |\n", cell(name), rec.Class, rec.Objective, end, within, rec.Proof,
+			seconds(v.TimeToSafeSeconds), seconds(v.TimeToRunningSeconds), cell(string(rec.From)), cell(string(rec.Node)), cell(i.withoutCause(rec.Reason)))
+	}
+	if len(a.Proofs) > 0 {
+		s.pf("\nHow it is known that an old copy was gone before a new one started:\n\n")
+		for _, p := range a.Proofs {
+			s.pf("- %s: %s (%s)\n", said(string(p.Workload)), said(p.Text), p.Proof)
+		}
 	}
 	for _, rec := range all {
 		if rec.Overlap != nil {
-			fmt.Fprintf(b, "\n%s: overlap of the old and the new copy %s.\n", rec.Workload, rec.Overlap.Round(time.Millisecond))
-		}
-		if rec.Proof == autoheal.ProofSelfStop {
-			fmt.Fprintf(b, "\n%s: the proof is a deadline that its shim enforces; a frozen kernel, a paused virtual machine or a stopped shim would not have obeyed it.\n", rec.Workload)
+			s.pf("\n%s: overlap of the old and the new copy %s.\n", said(string(rec.Workload)), rec.Overlap.Round(time.Millisecond))
 		}
 	}
 }
 
-func seconds(s *autoheal.Seconds) string {
-	if s == nil {
-		return "-"
+func (s *sheet) evidence(i *incident) {
+	if len(i.Evidence) == 0 {
+		s.pf("None was kept.\n")
 	}
-	return time.Duration(*s).Round(time.Millisecond).String()
+	for _, e := range i.Evidence {
+		s.pf("- %s %s from %s on %s", stamp(e.At), code(e.Rule), said(e.Source), said(e.Subject.String()))
+		if e.Excerpt != "" {
+			s.pf(": %s", code(clip(oneLine(e.Excerpt), 400)))
+		}
+		s.pf("\n")
+	}
+	if more := i.EvidenceN - len(i.Evidence); more > 0 {
+		s.pf("- and %d more of the same\n", more)
+	}
 }
 
-func dash(n autoheal.NodeID) string {
-	if n == "" {
-		return "-"
-	}
-	return string(n)
-}
-
-func actionTable(b *strings.Builder, i *incident) {
+func (s *sheet) actions(i *incident) {
 	if len(i.Actions) == 0 {
-		b.WriteString("Nothing.\n")
+		s.pf("Nothing.\n")
 		return
 	}
-	b.WriteString("| action | verb | target | by | intent | result | outcome |\n|---|---|---|---|---|---|---|\n")
+	s.pf("| action | verb | target | by | intent | result | outcome |\n|---|---|---|---|---|---|---|\n")
 	for _, a := range i.Actions {
 		result := "-"
 		if !a.ResultAt.IsZero() {
 			result = a.ResultAt.Sub(a.IntentAt).Round(time.Millisecond).String() + " later"
 		}
-		fmt.Fprintf(b, "| %s | %s | %s | %s | %s | %s | %s |\n", a.ID, a.Verb, a.Target, a.Actor, a.IntentAt.UTC().Format("15:04:05.000"), result,
-			strings.ReplaceAll(oneLine(outcomeText(a)), "|", `\|`))
+		s.pf("| %s | %s | %s | %s | %s | %s | %s |\n", a.ID, a.Verb, cell(a.Target.String()), cell(a.Actor), a.IntentAt.UTC().Format("15:04:05.000"), result,
+			cell(outcomeText(a)))
+	}
+}
+
+func (s *sheet) holds(i *incident, a autoheal.Account) {
+	if len(a.Holds) == 0 {
+		s.pf("Nothing.\n")
+		return
+	}
+	s.pf("| target | to be done | gate | reason | from | for | why |\n|---|---|---|---|---|---|---|\n")
+	for _, h := range a.Holds {
+		lasted := "still"
+		if h.To != nil {
+			lasted = h.To.Sub(h.From).Round(time.Millisecond).String()
+		}
+		s.pf("| %s | %s | %s | %s | %s | %s | %s |\n", cell(h.Target.String()), cell(h.Verb), cell(h.Gate), h.Reason, h.From.UTC().Format("15:04:05.000"), lasted, cell(h.Detail))
+	}
+	if i.HoldsMore > 0 {
+		s.pf("\nAnd %d more.\n", i.HoldsMore)
+	}
+}
+
+func (s *sheet) cost(i *incident, a autoheal.Account) {
+	s.pf("GPU-seconds lost, from the failure until the GPUs were of use again: %.0f.", a.Loss.GPUSeconds)
+	if a.Loss.Counting > 0 {
+		s.pf(" %s more: %s not back, and what that costs is counted no further.", times(a.Loss.Counting, "workload loses", "workloads lose"), map[bool]string{true: "it is", false: "they are"}[a.Loss.Counting == 1])
+	}
+	s.pf(" Work since the last checkpoint is not known here.\n")
+}
+
+func (s *sheet) next(a autoheal.Account) {
+	for _, n := range a.Next {
+		s.pf("- %s", said(n.Do))
+		if n.Command != "" {
+			s.pf(": %s", code(n.Command))
+		}
+		s.pf("\n")
 	}
 }

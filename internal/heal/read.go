@@ -39,7 +39,7 @@ func (rec *recovery) view() autoheal.Recovery {
 	v := autoheal.Recovery{
 		Workload: rec.Workload, Gang: rec.Gang, Members: slices.Clone(rec.Members), Attempt: slices.Max(rec.Attempts), Class: rec.Class,
 		AtMostOnce: rec.AtMostOnce, Step: rec.Step, End: rec.End, Rung: rec.Rung, Try: rec.Try, Proof: rec.Proof, Held: rec.Held,
-		From: rec.From, To: rec.Node, ObjectiveSeconds: autoheal.Seconds(rec.Objective), FailedAt: rec.FailedAt, Deadline: rec.Deadline,
+		From: rec.From, To: rec.Node, Reason: rec.Reason, GPUs: rec.GPUs, EndedAt: timePtr(rec.EndedAt), GPUSecondsLost: rec.gpuSecondsLost(), ObjectiveSeconds: autoheal.Seconds(rec.Objective), FailedAt: rec.FailedAt, Deadline: rec.Deadline,
 	}
 	if len(rec.NewAttempts) > 0 {
 		v.Attempt = slices.Max(rec.NewAttempts)
@@ -75,8 +75,8 @@ func since(from, to time.Time) *autoheal.Seconds {
 func (i *incident) view() autoheal.Incident {
 	v := autoheal.Incident{
 		ID: i.ID, Kind: i.Kind, Phase: i.Phase, Subject: i.Subject, Domains: slices.Clone(i.Domains), Class: i.class(), Since: i.Since,
-		OpenedAt: i.Opened, EndedAt: timePtr(i.Ended), Transient: i.Phase == autoheal.Cleared && !i.Persistent, Confidence: i.Confidence, Cause: i.Cause,
-		Held: i.worstHeld(), MergedInto: i.MergedInto, Simulated: i.Simulated, Evidence: slices.Clone(i.Evidence),
+		OpenedAt: i.Opened, EndedAt: timePtr(i.Ended), Transient: i.transient(), Confidence: i.Confidence, Cause: i.Cause,
+		Because: i.Because, Holds: slices.Clone(i.Holds), Repeats: i.Repeats, Held: i.worstHeld(), MergedInto: i.MergedInto, Simulated: i.Simulated, Evidence: slices.Clone(i.Evidence),
 		Timeline: slices.Clone(i.Timeline), Recommendations: recommend(i),
 	}
 	for _, rec := range i.Past {
@@ -89,6 +89,7 @@ func (i *incident) view() autoheal.Incident {
 		v.Actions = append(v.Actions, a.view())
 	}
 	neverNil(&v.Domains)
+	neverNil(&v.Holds)
 	neverNil(&v.Evidence)
 	neverNil(&v.Recoveries)
 	neverNil(&v.Actions)

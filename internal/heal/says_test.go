@@ -52,12 +52,12 @@ func TestPostMortemOfWhatIsUnderWay(t *testing.T) {
 		},
 	}
 	got := postMortem(i)
-	for _, want := range []string{"Workloads: 1 under way.", "| under way |", "copy 1m25.309s.", "It has not ended: watch it with autoheal incidents show inc-000002 --watch"} {
+	for _, want := range []string{"Of what had ended before its time: 1 under way.", "| under way |", "copy 1m25.309s.", "Watch whether it stays up: `autoheal incidents show inc-000002 --watch`"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("%q is missing in:\n%s", want, got)
 		}
 	}
-	for _, lie := range []string{"No workload was affected", "Nothing to do"} {
+	for _, lie := range []string{"that had ended was to be", "nobody is needed"} {
 		if strings.Contains(got, lie) {
 			t.Errorf("it says %q:\n%s", lie, got)
 		}

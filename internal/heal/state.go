@@ -158,6 +158,7 @@ type incident struct {
 	Because    string               `json:"because"`
 	Simulated  bool                 `json:"simulated"`
 	Whole      int                  `json:"whole"`
+	Repeats    int                  `json:"repeats,omitempty"`
 	Reopened   int                  `json:"reopened"`
 	MergedInto autoheal.IncidentID  `json:"mergedInto"`
 	Persistent bool                 `json:"persistent,omitempty"` // cleared, as too often before
@@ -166,6 +167,8 @@ type incident struct {
 
 	Steps      map[string]journal.StepDone       `json:"steps"` // steps on the subject that ended
 	Held       *autoheal.Held                    `json:"held"`
+	Holds      []autoheal.Hold                   `json:"holds,omitempty"`
+	HoldsMore  int                               `json:"holdsMore,omitempty"` // beyond those that are kept
 	Recoveries map[autoheal.WorkloadID]*recovery `json:"recoveries"`
 	Past       []*recovery                       `json:"past"`  // of before a relapse
 	Order      []autoheal.WorkloadID             `json:"order"` // of opening

@@ -50,7 +50,7 @@ func (c *Core) unwanted(rec *recovery) string {
 		}
 	}
 	if completed == len(rec.Members) {
-		return string(rec.Workload) + " completed"
+		return string(rec.Workload) + hasCompleted
 	}
 	return ""
 }
@@ -430,7 +430,7 @@ func (c *Core) stepVerifying(i *incident, rec *recovery) {
 			return
 		}
 		if w.Attempt > rec.NewAttempts[n] {
-			c.done(i, rec, autoheal.EndCancelled, fmt.Sprintf("attempt %d of %s was made by somebody else", w.Attempt, id))
+			c.done(i, rec, autoheal.EndCancelled, fmt.Sprintf("attempt %d of %s %s", w.Attempt, id, madeByOther))
 			return
 		}
 		if w.State == autoheal.Failed {

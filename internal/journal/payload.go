@@ -52,6 +52,8 @@ type IncidentOpened struct {
 	Ladder []string        `json:"ladder,omitempty"`
 	// Whole is the number of ready GPU nodes of the pool (all ready nodes when it has none): the denominator of the budgets.
 	Whole int `json:"whole"`
+	// Repeats counts the incidents of this kind on this subject in the 30 days before.
+	Repeats int `json:"repeats,omitempty"`
 }
 
 // EvidenceAdded adds a signal; after 64 of them only Count grows.
@@ -104,7 +106,8 @@ type RecoveryOpened struct {
 	Deadline   time.Time             `json:"deadline"`
 	AtMostOnce bool                  `json:"atMostOnce"`
 	Rung       string                `json:"rung"`
-	Ran        time.Duration         `json:"ran,omitempty"` // how long the run that crashed lasted
+	Ran        time.Duration         `json:"ran,omitempty"`  // how long the run that crashed lasted
+	GPUs       int                   `json:"gpus,omitempty"` // of all members
 }
 
 // RecoveryStep moves a recovery. NotBefore is the end of a backoff or a grace; MemoryMB a new size.

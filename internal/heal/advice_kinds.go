@@ -1,0 +1,180 @@
+package heal
+
+import (
+	"fmt"
+
+	"autoheal.dev/autoheal"
+)
+
+// This file holds the sentences of each kind of failure. TestNoSentenceFitsTwoKinds holds them apart.
+
+var offlineWords = kindWords{
+	happened: func(i *incident) string {
+		switch i.Subject.Kind {
+		case autoheal.RefDomain:
+			return fmt.Sprintf("%s fell silent as a whole, %d nodes", subjectName(i), len(i.Members))
+		case autoheal.RefCluster:
+			return "so many nodes fell silent at once that the healer suspected its own view"
+		}
+		return subjectName(i) + " went silent"
+	},
+	work:     "Of the work on what is silent",
+	idle:     "What is silent carried no work that had to be moved",
+	persists: "the silence outlasted its grace",
+	passed:   "contact was back before the grace was over",
+	often:    "the silence ended by itself, and such silences are too frequent",
+	again:    "the silence came back soon after it had ended",
+	fine:     "Contact is back: nobody is needed",
+	watch:    "Watch whether contact comes back",
+	deal:     "so that what is silent is dealt with",
+	purpose:  "so that %s gets off what is silent",
+	look:     "See why %s did not start away from what is silent",
+	lookAt:   "autoheal why %s",
+	retry:    "Start %s again, away from what is silent",
+	steps: func(i *incident) []autoheal.NextStep {
+		switch i.Subject.Kind {
+		case autoheal.RefDomain:
+			return []autoheal.NextStep{{Do: "Find out why " + subjectName(i) + " went silent as a whole: its power, its switch", Command: "autoheal nodes"}}
+		case autoheal.RefNode:
+			return []autoheal.NextStep{{Do: "Find out why " + i.Subject.ID + " went silent: power, network, agent, hardware", Command: "autoheal nodes show " + i.Subject.ID}}
+		}
+		return nil
+	},
+}
+
+var gpuWords = kindWords{
+	happened: func(i *incident) string { return subjectName(i) + " failed as an accelerator" },
+	work:     "Of the work on the failed GPU",
+	idle:     "The failed GPU carried no work",
+	persists: "a GPU that reports this does not mend by itself",
+	passed:   "the GPU reported well again before anything was done to it",
+	often:    "the GPU reported well again, as it has too often",
+	again:    "the GPU failed again soon after it had been returned to service",
+	fine:     "The GPU does its work again: nobody is needed",
+	watch:    "Watch what becomes of the GPU",
+	deal:     "so that the failed GPU is dealt with",
+	purpose:  "so that %s gets off the failed GPU",
+	look:     "See why %s did not start away from the failed GPU",
+	lookAt:   "autoheal why %s",
+	retry:    "Start %s again, on other GPUs",
+	steps: func(i *incident) []autoheal.NextStep {
+		if i.Phase == autoheal.Recovered {
+			return nil
+		}
+		return []autoheal.NextStep{
+			{Do: "Look at the GPU, its Xids and what was tried on it", Command: "autoheal bundle " + string(i.ID)},
+			{Do: "Return the GPU to service once it was repaired or replaced", Command: "autoheal quarantine clear " + i.Subject.ID},
+		}
+	},
+}
+
+var faultWords = kindWords{
+	happened: func(i *incident) string { return subjectName(i) + " answers and is not fit to work" },
+	work:     "Of the work on the unfit node",
+	idle:     "The unfit node carried no work that had to leave",
+	persists: "a part of the machine that is broken or full stays so",
+	passed:   "the machine was fit again before anything left it",
+	often:    "the machine was fit again, as it has been too often",
+	again:    "the machine was unfit again soon after its return",
+	fine:     "The machine is fit again: nobody is needed",
+	watch:    "Watch whether the machine gets fit again",
+	deal:     "so that the unfit node is dealt with",
+	purpose:  "so that %s gets off the unfit node",
+	look:     "See why %s did not start away from the unfit node",
+	lookAt:   "autoheal why %s",
+	retry:    "Start %s again, on another node",
+	steps: func(i *incident) []autoheal.NextStep {
+		if i.Phase == autoheal.Recovered {
+			return nil
+		}
+		return []autoheal.NextStep{
+			{Do: "Repair the part of the machine that is named as the first cause", Command: "autoheal nodes show " + i.Subject.ID},
+			{Do: "Let work onto the machine again once it was repaired", Command: "autoheal uncordon " + i.Subject.ID},
+		}
+	},
+}
+
+var networkWords = kindWords{
+	happened: func(i *incident) string { return subjectName(i) + " lost touch with peers over the network" },
+	work:     "Of the work that lost touch with its peers",
+	idle:     "No work depended on the broken link",
+	persists: "the link was out for longer than its users wait for it",
+	passed:   "the peers had each other again before anybody was restarted",
+	often:    "the link came back by itself, and such cuts are too frequent",
+	again:    "the peers lost each other again soon after their restart",
+	fine:     "The peers have each other again: nobody is needed",
+	watch:    "Watch whether the peers find each other",
+	deal:     "so that the broken link is dealt with",
+	purpose:  "so that %s meets its peers again",
+	look:     "See why %s did not meet its peers",
+	lookAt:   "autoheal logs %s",
+	retry:    "Start %s again, once its peers can be reached",
+	steps: func(i *incident) []autoheal.NextStep {
+		if i.Phase == autoheal.Recovered {
+			return nil
+		}
+		return []autoheal.NextStep{{Do: "Check cable, switch port and adapter between the peers", Command: "autoheal logs --query 'NCCL timeout OR connection refused'"}}
+	},
+}
+
+var healthWords = kindWords{
+	happened: func(i *incident) string { return subjectName(i) + " runs and does not do its work" },
+	work:     "Of what ran without doing its work",
+	idle:     "Nothing that ran without doing its work had to be restarted",
+	persists: "it failed its check more often in a row than is forgiven",
+	passed:   "its check passed again before it was restarted",
+	often:    "its check passed again, as it has too often",
+	again:    "its check failed again soon after the restart",
+	fine:     "Its check passes again: nobody is needed",
+	watch:    "Watch whether its check passes again",
+	deal:     "so that what does not do its work is dealt with",
+	purpose:  "so that %s does its work again",
+	look:     "Find out in the output of %s why it does not do its work",
+	lookAt:   "autoheal logs %s",
+	retry:    "Start %s again, once its check can pass",
+	steps:    func(*incident) []autoheal.NextStep { return nil },
+}
+
+var crashWords = kindWords{
+	happened: func(i *incident) string { return subjectName(i) + " ended before its time" },
+	work:     "Of what had ended before its time",
+	idle:     "Nothing that had ended was to be started again",
+	persists: "its process is gone, and does not come back by itself",
+	passed:   "it had been started again by somebody else",
+	often:    "it was started again, as it has been too often",
+	again:    "it ended again soon after its restart",
+	fine:     "It runs again: nobody is needed",
+	watch:    "Watch whether it stays up",
+	deal:     "so that what ended is dealt with",
+	purpose:  "so that %s stays up",
+	look:     "Find out in the output of %s why it ended",
+	lookAt:   "autoheal logs %s",
+	retry:    "Start %s again, once the cause is mended",
+	steps:    func(*incident) []autoheal.NextStep { return nil },
+}
+
+var roomWords = kindWords{
+	happened: func(i *incident) string { return subjectName(i) + " found no place to run" },
+	work:     "Of what waits for a place",
+	idle:     "Nothing waits for a place any more",
+	persists: "no place came free by itself in time",
+	passed:   "a place came free before anybody had to make room",
+	often:    "a place came free, and it is too often missing",
+	again:    "the place was lost again soon after it had been made",
+	fine:     "It has its place: nobody is needed",
+	watch:    "Watch whether a place comes free",
+	deal:     "so that the shortage is dealt with",
+	purpose:  "so that %s gets a place",
+	look:     "See what %s asks for, and where that would fit",
+	lookAt:   "autoheal why %s",
+	retry:    "Start %s again, once there is room",
+	steps: func(i *incident) []autoheal.NextStep {
+		if i.Phase == autoheal.Recovered {
+			return nil
+		}
+		return []autoheal.NextStep{
+			{Do: "See what holds the capacity and what of it can wait", Command: "autoheal workloads"},
+			{Do: "Add capacity, or mark what can wait as preemptible, before the next one asks for a place"},
+		}
+	},
+}
