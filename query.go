@@ -10,6 +10,7 @@ type IncidentFilter struct {
 	Workload WorkloadID // the subject, or one of the recoveries
 	Since    time.Time  // opened or ended at or after it
 	Limit    int        // 0 = all that are kept
+	Brief    bool       // without evidence, actions and timeline
 }
 
 // Change says that something changed, for live views. It is a hint to look again and a line to show, never the state

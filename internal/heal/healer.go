@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"slices"
 
 	"autoheal.dev/autoheal"
 )
@@ -83,9 +84,25 @@ func (e *Engine) Workloads(ctx context.Context) ([]autoheal.WorkloadView, error)
 	return query(ctx, e, func(c *Core) ([]autoheal.WorkloadView, error) { return c.workloadViews(), nil })
 }
 
-// Incidents returns the incidents that match, newest first.
+// incidentsAtOnce is how many incidents are rendered in one turn of the loop: whoever asks for a year of them must not keep
+// the healer from healing.
+const incidentsAtOnce = 100
+
+// Incidents returns the incidents that match, newest first. Between the parts of a long list the loop does its work.
 func (e *Engine) Incidents(ctx context.Context, f autoheal.IncidentFilter) ([]autoheal.Incident, error) {
-	return query(ctx, e, func(c *Core) ([]autoheal.Incident, error) { return c.incidentViews(f), nil })
+	ids, err := query(ctx, e, func(c *Core) ([]autoheal.IncidentID, error) { return c.incidentsOf(f), nil })
+	out := make([]autoheal.Incident, 0, len(ids))
+	for part := range slices.Chunk(ids, incidentsAtOnce) {
+		var views []autoheal.Incident
+		if views, err = query(ctx, e, func(c *Core) ([]autoheal.Incident, error) { return c.incidentViews(part, f.Brief), nil }); err != nil {
+			break
+		}
+		out = append(out, views...)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
 }
 
 // Incident returns one incident.

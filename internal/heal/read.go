@@ -73,11 +73,23 @@ func since(from, to time.Time) *autoheal.Seconds {
 
 // view renders an incident.
 func (i *incident) view() autoheal.Incident {
+	v := i.brief()
+	v.Evidence, v.Timeline = slices.Clone(i.Evidence), slices.Clone(i.Timeline)
+	for _, a := range i.Actions {
+		v.Actions = append(v.Actions, a.view())
+	}
+	neverNil(&v.Evidence)
+	neverNil(&v.Actions)
+	neverNil(&v.Timeline)
+	return v
+}
+
+// brief renders an incident without evidence, actions and timeline.
+func (i *incident) brief() autoheal.Incident {
 	v := autoheal.Incident{
 		ID: i.ID, Kind: i.Kind, Phase: i.Phase, Subject: i.Subject, Domains: slices.Clone(i.Domains), Class: i.class(), Since: i.Since,
 		OpenedAt: i.Opened, EndedAt: timePtr(i.Ended), Transient: i.transient(), Confidence: i.Confidence, Cause: i.Cause,
-		Because: i.Because, Holds: slices.Clone(i.Holds), Repeats: i.Repeats, Held: i.worstHeld(), MergedInto: i.MergedInto, Simulated: i.Simulated, Evidence: slices.Clone(i.Evidence),
-		Timeline: slices.Clone(i.Timeline), Recommendations: recommend(i),
+		Because: i.Because, Holds: slices.Clone(i.Holds), Repeats: i.Repeats, Held: i.worstHeld(), MergedInto: i.MergedInto, Simulated: i.Simulated, Recommendations: recommend(i),
 	}
 	for _, rec := range i.Past {
 		v.Recoveries = append(v.Recoveries, rec.view())
@@ -85,15 +97,9 @@ func (i *incident) view() autoheal.Incident {
 	for _, w := range i.Order {
 		v.Recoveries = append(v.Recoveries, i.Recoveries[w].view())
 	}
-	for _, a := range i.Actions {
-		v.Actions = append(v.Actions, a.view())
-	}
 	neverNil(&v.Domains)
 	neverNil(&v.Holds)
-	neverNil(&v.Evidence)
 	neverNil(&v.Recoveries)
-	neverNil(&v.Actions)
-	neverNil(&v.Timeline)
 	neverNil(&v.Recommendations)
 	return v
 }
@@ -187,18 +193,32 @@ func (c *Core) workloadViews() []autoheal.WorkloadView {
 	return out
 }
 
-func (c *Core) incidentViews(f autoheal.IncidentFilter) []autoheal.Incident {
-	out := []autoheal.Incident{}
-	ids := c.d.incidentIDs()
-	slices.Reverse(ids)
-	for _, id := range ids {
-		i := c.d.Incidents[id]
+// incidentsOf returns the IDs of the incidents that match, newest first.
+func (c *Core) incidentsOf(f autoheal.IncidentFilter) []autoheal.IncidentID {
+	var ids []autoheal.IncidentID
+	for id, i := range c.d.Incidents {
 		if f.Open && i.Phase.Ended() || f.Kind != "" && f.Kind != i.Kind || !f.Since.IsZero() && i.Opened.Before(f.Since) || !i.concerns(f) {
 			continue
 		}
-		out = append(out, i.view())
-		if f.Limit > 0 && len(out) == f.Limit {
-			break
+		ids = append(ids, id)
+	}
+	slices.SortFunc(ids, func(a, b autoheal.IncidentID) int { return number(string(b), "inc-") - number(string(a), "inc-") })
+	if f.Limit > 0 && len(ids) > f.Limit {
+		ids = ids[:f.Limit]
+	}
+	return ids
+}
+
+// incidentViews renders those of ids that are still kept.
+func (c *Core) incidentViews(ids []autoheal.IncidentID, brief bool) []autoheal.Incident {
+	var out []autoheal.Incident
+	for _, id := range ids {
+		switch i := c.d.Incidents[id]; {
+		case i == nil:
+		case brief:
+			out = append(out, i.brief())
+		default:
+			out = append(out, i.view())
 		}
 	}
 	return out

@@ -115,6 +115,7 @@ var calls = map[string]string{
 	"incident_dismiss":    `{"incidentId":"inc-000003"}`,
 	"incident_release":    `{"incidentId":"inc-000002"}`,
 	"postmortem_get":      `{}`,
+	"report_get":          `{"since":"2d"}`,
 	"healer_status":       `{}`,
 	"config_get":          `{}`,
 	"healer_pause":        `{"duration":"30m"}`,

@@ -31,7 +31,7 @@ func incidentList(ctx context.Context, env *Env, in IncidentListIn) (IncidentLis
 	}
 	f := autoheal.IncidentFilter{
 		Open: in.Open, Kind: autoheal.FailureKind(in.Kind), Node: autoheal.NodeID(in.NodeID), Workload: autoheal.WorkloadID(in.WorkloadID),
-		Since: since, Limit: in.Limit,
+		Since: since, Limit: in.Limit, Brief: in.Brief,
 	}
 	if in.WorkloadID != "" { // a name will do, and the ID of a workload that is gone too
 		if w, err := findWorkload(ctx, env, in.WorkloadID); err == nil {
@@ -42,13 +42,7 @@ func incidentList(ctx context.Context, env *Env, in IncidentListIn) (IncidentLis
 	if err != nil {
 		return IncidentListOut{}, fmt.Errorf("list incidents: %w", err)
 	}
-	out := IncidentListOut{Count: len(found), Incidents: found}
-	for i := range out.Incidents {
-		if in.Brief {
-			out.Incidents[i].Evidence, out.Incidents[i].Actions, out.Incidents[i].Timeline = nil, nil, nil
-		}
-	}
-	return out, nil
+	return IncidentListOut{Count: len(found), Incidents: found}, nil
 }
 
 // IncidentIn names an incident.
@@ -77,7 +71,7 @@ type PostMortemGetIn struct {
 func postMortemGet(ctx context.Context, env *Env, in PostMortemGetIn) (autoheal.PostMortem, error) {
 	id := autoheal.IncidentID(in.IncidentID)
 	if id == "" {
-		all, err := env.Healer.Incidents(ctx, autoheal.IncidentFilter{})
+		all, err := env.Healer.Incidents(ctx, autoheal.IncidentFilter{Brief: true})
 		if err != nil {
 			return autoheal.PostMortem{}, fmt.Errorf("list incidents: %w", err)
 		}

@@ -235,6 +235,9 @@ func (w *World) Incidents(_ context.Context, f autoheal.IncidentFilter) ([]autoh
 		if f.Workload != "" && i.Subject.ID != string(f.Workload) && !slices.ContainsFunc(i.Recoveries, func(r autoheal.Recovery) bool { return r.Workload == f.Workload }) {
 			continue
 		}
+		if f.Brief {
+			i.Evidence, i.Actions, i.Timeline = nil, nil, nil
+		}
 		if out = append(out, i); len(out) == f.Limit {
 			break
 		}
