@@ -1,7 +1,6 @@
 package heal
 
 import (
-	"slices"
 	"time"
 
 	"autoheal.dev/autoheal"
