@@ -313,8 +313,9 @@ func (u *up) blocked(err error) {
 
 func (u *up) openDoor(ctx context.Context) error {
 	socket := cmp.Or(u.opt.Socket, u.policy.Load().API.Socket, filepath.Join(u.opt.Data, "api.sock"))
+	captures, _ := any(u.driver).(autoheal.Captures)
 	door := &httpapi.Server{Socket: socket, Log: u.logger, Env: &tool.Env{
-		Cluster: u.driver, Workloads: u.driver, Nodes: joining{u.driver}, Healer: u.engine, Now: u.clock.Now,
+		Cluster: u.driver, Workloads: u.driver, Nodes: joining{u.driver}, Captures: captures, Healer: u.engine, Now: u.clock.Now,
 		Policy: u.policy.Load, Config: u.inForce.Load,
 	}}
 	if err := door.Start(ctx); err != nil {

@@ -2,6 +2,7 @@ package heal
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"iter"
 	"slices"
@@ -125,6 +126,23 @@ func (e *Engine) PostMortem(ctx context.Context, id autoheal.IncidentID) (autohe
 		}
 		return autoheal.PostMortem{Incident: i.view(), Account: account(i), Markdown: postMortem(i), SHA256: i.SHA256}, nil
 	})
+}
+
+// Journal returns the records of an incident as JSON, oldest first, as far as they are kept. It reads the store and keeps
+// nobody from healing.
+func (e *Engine) Journal(ctx context.Context, id autoheal.IncidentID) ([]json.RawMessage, error) {
+	var out []json.RawMessage
+	for r, err := range e.opt.Store.History(ctx, id) {
+		if err != nil {
+			return nil, fmt.Errorf("read the journal of %s: %w", id, err)
+		}
+		raw, err := json.Marshal(r)
+		if err != nil {
+			return nil, fmt.Errorf("write record %d: %w", r.Seq, err)
+		}
+		out = append(out, raw)
+	}
+	return out, nil
 }
 
 // Alerts returns the alerts, newest first.

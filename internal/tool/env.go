@@ -3,6 +3,7 @@ package tool
 import (
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"fmt"
 	"iter"
 	"strings"
@@ -24,6 +25,8 @@ type Healer interface {
 	Incidents(ctx context.Context, f autoheal.IncidentFilter) ([]autoheal.Incident, error)
 	Incident(ctx context.Context, id autoheal.IncidentID) (autoheal.Incident, error)
 	PostMortem(ctx context.Context, id autoheal.IncidentID) (autoheal.PostMortem, error)
+	// Journal returns the records of an incident as JSON, oldest first, as far as they are kept.
+	Journal(ctx context.Context, id autoheal.IncidentID) ([]json.RawMessage, error)
 	Alerts(ctx context.Context) ([]autoheal.Alert, error)
 	Why(ctx context.Context, target autoheal.Ref) (autoheal.Why, error)
 	// Changes yields a ChangeSubscribed, then every change, until ctx ends. A reader that is too slow gets a ChangeLost
@@ -74,6 +77,7 @@ type Env struct {
 	Cluster   autoheal.Observer
 	Workloads autoheal.Workloads // nil where the driver keeps no specs
 	Nodes     Nodes              // nil where nodes do not ask to join
+	Captures  autoheal.Captures  // nil where nothing is collected
 	Healer    Healer
 	Policy    func() *policy.Policy
 	Config    func() *policy.Loaded // what is in force, with its origins; nil where that is not known

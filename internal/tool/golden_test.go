@@ -115,6 +115,7 @@ var calls = map[string]string{
 	"incident_dismiss":    `{"incidentId":"inc-000003"}`,
 	"incident_release":    `{"incidentId":"inc-000002"}`,
 	"postmortem_get":      `{}`,
+	"bundle_get":          `{"incidentId":"inc-000003"}`,
 	"report_get":          `{"since":"2d"}`,
 	"healer_status":       `{}`,
 	"config_get":          `{}`,

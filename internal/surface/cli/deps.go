@@ -40,7 +40,7 @@ func Commands(deps Deps) []*cobra.Command {
 	a := &app{deps}
 	return []*cobra.Command{
 		a.statusCmd(), a.healCmd(), a.whyCmd(),
-		a.incidentsCmd(), a.postmortemCmd(), a.approveCmd(), a.dismissCmd(), a.releaseCmd(), a.alertsCmd(), a.logsCmd(),
+		a.incidentsCmd(), a.postmortemCmd(), a.bundleCmd(), a.reportCmd(), a.approveCmd(), a.dismissCmd(), a.releaseCmd(), a.alertsCmd(), a.logsCmd(),
 		a.nodesCmd(), a.cordonCmd(), a.uncordonCmd(), a.drainCmd(), a.fenceCmd(), a.quarantineCmd(), a.maintenanceCmd(),
 		a.workloadsCmd(), a.submitCmd(), a.stopCmd(), a.scaleCmd(),
 		a.pauseCmd(), a.resumeCmd(), a.vetoCmd(), a.unvetoCmd(), a.toolCmd(),
@@ -86,8 +86,11 @@ type session struct {
 }
 
 func (a *app) open(cmd *cobra.Command) (*session, error) {
+	return a.openAs(cmd, cmd.Flag("output").Value.String())
+}
+
+func (a *app) openAs(cmd *cobra.Command, format string) (*session, error) {
 	get := func(name string) string { return cmd.Flag(name).Value.String() }
-	format := get("output")
 	if format != "table" && format != "json" && format != "yaml" {
 		return nil, usagef("--output %q: expected table, json or yaml", format)
 	}

@@ -1,6 +1,7 @@
 package tooltest
 
 import (
+	"encoding/json"
 	"time"
 
 	"autoheal.dev/autoheal"
@@ -26,6 +27,8 @@ func Sample() *World {
 		Attempts:  sampleAttempts(),
 		History:   sampleIncidents(),
 		Accounts:  map[autoheal.IncidentID]string{"inc-000001": "# inc-000001\n\ntrain crashed, quoted:\n> " + Hostile + "\n"},
+		Records:   sampleRecords(),
+		Captured:  sampleCaptures(),
 		Raised:    sampleAlerts(),
 		Lines:     sampleLines(),
 		Samples:   sampleSeries(),
@@ -189,6 +192,18 @@ func sampleIncidents() []autoheal.Incident {
 		{
 			ID: "inc-000001", Kind: autoheal.CrashLoop, Phase: autoheal.Recovered, Subject: autoheal.WorkloadRef("wl-done"), Class: autoheal.Medium,
 			Since: ago(26 * time.Hour), OpenedAt: ago(26 * time.Hour), EndedAt: new(ago(25 * time.Hour)), Confidence: 1, Cause: "exit code 1",
+			Because: "crash_loop.crashed", Repeats: 2,
+			Holds: []autoheal.Hold{{
+				Target: autoheal.WorkloadRef("wl-done"), Verb: "start", Gate: "capacity", Reason: autoheal.ReasonNoCapacity, Detail: "needs 2 × H100",
+				From: ago(26 * time.Hour), To: new(ago(26*time.Hour - 90*time.Second)),
+			}},
+			Recoveries: []autoheal.Recovery{{
+				Workload: "wl-done", Members: []autoheal.WorkloadID{"wl-done"}, Attempt: 2, Class: autoheal.Medium, AtMostOnce: true, Step: autoheal.StepDone,
+				End: autoheal.EndRecovered, Rung: "restart", Try: 1, Proof: autoheal.ProofExitObserved, From: "n1", To: "n1", Reason: "it stayed up for its dwell", GPUs: 2,
+				EndedAt: new(ago(26*time.Hour - 3*time.Minute)), ObjectiveSeconds: autoheal.Seconds(15 * time.Minute), FailedAt: ago(26 * time.Hour),
+				Deadline: ago(26*time.Hour - 15*time.Minute), TimeToSafeSeconds: ptr(autoheal.Seconds(0)), TimeToRunningSeconds: ptr(autoheal.Seconds(2 * time.Minute)),
+				WithinObjective: ptr(true), GPUSecondsLost: ptr(240.0),
+			}},
 		},
 		{
 			ID: "inc-000002", Kind: autoheal.NodeOffline, Phase: autoheal.Recovering, Subject: autoheal.NodeRef("n2"), Domains: []autoheal.Domain{"rack/r1"},
@@ -211,4 +226,22 @@ func sampleIncidents() []autoheal.Incident {
 			}},
 		},
 	}
+}
+
+func sampleRecords() map[autoheal.IncidentID][]json.RawMessage {
+	return map[autoheal.IncidentID][]json.RawMessage{"inc-000003": {
+		json.RawMessage(`{"v":1,"seq":7,"type":"incident_opened","incident":"inc-000003","data":{"kind":"crash_loop","cause":"exit code 1"}}`),
+		json.RawMessage(`{"v":1,"seq":8,"type":"evidence_added","incident":"inc-000003","data":{"signal":{"excerpt":"cannot log in with ` + Secret + `"}}}`),
+	}}
+}
+
+func sampleCaptures() map[autoheal.IncidentID][]autoheal.Capture {
+	return map[autoheal.IncidentID][]autoheal.Capture{"inc-000003": {{
+		Action: "inc-000003/1", Incident: "inc-000003", Node: "n1", Target: autoheal.WorkloadRef("wl-crash"), At: ago(time.Hour),
+		Parts: []autoheal.Part{
+			{Name: "kernel", Text: "NVRM: Xid (PCI:0000:01:00): 31, pid=7\n"},
+			{Name: "log", Text: "API_TOKEN=" + Secret + "\n" + Hostile + "\n"},
+			{Name: "../../etc/passwd", Text: "not where it says\n"},
+		},
+	}}}
 }

@@ -3,6 +3,7 @@ package tooltest
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"iter"
 	"maps"
@@ -29,6 +30,8 @@ type World struct {
 	Attempts  map[autoheal.WorkloadID][]autoheal.Workload
 	History   []autoheal.Incident // oldest first
 	Accounts  map[autoheal.IncidentID]string
+	Records   map[autoheal.IncidentID][]json.RawMessage
+	Captured  map[autoheal.IncidentID][]autoheal.Capture
 	Raised    []autoheal.Alert
 	Lines     []autoheal.LogLine
 	Samples   []autoheal.Series
@@ -52,13 +55,14 @@ var (
 	_ autoheal.Observer  = (*World)(nil)
 	_ autoheal.Workloads = (*World)(nil)
 	_ tool.Nodes         = (*World)(nil)
+	_ autoheal.Captures  = (*World)(nil)
 )
 
 // Env returns the environment of the verbs in this world, for an admin.
 func (w *World) Env() *tool.Env {
 	n := 0
 	return &tool.Env{
-		Cluster: w, Workloads: w, Nodes: w, Healer: w, Policy: policy.Default, Config: defaults, Now: func() time.Time { return Now },
+		Cluster: w, Workloads: w, Nodes: w, Captures: w, Healer: w, Policy: policy.Default, Config: defaults, Now: func() time.Time { return Now },
 		Caller: tool.Caller{Name: "alice", Role: tool.RoleAdmin},
 		NewID:  func() string { n++; return fmt.Sprintf("submit-%d", n) },
 	}
@@ -254,6 +258,20 @@ func (w *World) Incident(_ context.Context, id autoheal.IncidentID) (autoheal.In
 		return i, err
 	}
 	return i, nil
+}
+
+// Journal returns what Records holds of an incident.
+func (w *World) Journal(_ context.Context, id autoheal.IncidentID) ([]json.RawMessage, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.Records[id], nil
+}
+
+// Captures returns what Captured holds of an incident.
+func (w *World) Captures(_ context.Context, id autoheal.IncidentID) ([]autoheal.Capture, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.Captured[id], nil
 }
 
 // PostMortem returns the account of an incident.
