@@ -112,6 +112,8 @@ type GPU struct {
 	Quarantined *Mark      `json:"quarantined"`
 	Simulated   bool       `json:"simulated"` // made up by --simulate-gpus; every output says so
 	UsedBy      WorkloadID `json:"usedBy"`
+	// Action is what its driver, or the kernel, asks for where Health is failed; empty where neither says.
+	Action Advice `json:"action,omitempty"`
 
 	// What a ticket to the vendor asks for; empty where the driver does not tell.
 	Serial   string `json:"serial,omitempty"`

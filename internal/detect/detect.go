@@ -30,6 +30,20 @@ type View interface {
 	WorkloadsOn(id autoheal.NodeID) []*autoheal.Workload
 	// Gang returns the current attempts of a gang in order of rank.
 	Gang(id autoheal.GangID) []*autoheal.Workload
+	// NodeOfGPU returns the node that lists a GPU, or nil.
+	NodeOfGPU(id autoheal.GPUID) *autoheal.Node
+	// Xids returns what the kernel has said of a GPU in the last days, XidsOf what it said of GPUs under one program.
+	Xids(id autoheal.GPUID) []Xid
+	XidsOf(program string) []Xid
+}
+
+// Xid is one error of a GPU by the kernel's log, of whatever vendor; a burst of the same counts once.
+type Xid struct {
+	GPU  autoheal.GPUID
+	Code string
+	Like string // what ran there: an image, or a program of the host
+	App  bool   // by itself it asks for no more than that the application starts anew
+	At   time.Time
 }
 
 // Detector finds one kind of failure.

@@ -20,6 +20,9 @@ func (v fakeView) Node(autoheal.NodeID) *autoheal.Node                { return n
 func (v fakeView) Workload(autoheal.WorkloadID) *autoheal.Workload    { return nil }
 func (v fakeView) WorkloadsOn(n autoheal.NodeID) []*autoheal.Workload { return v.on[n] }
 func (v fakeView) Gang(g autoheal.GangID) []*autoheal.Workload        { return v.gang[g] }
+func (v fakeView) NodeOfGPU(autoheal.GPUID) *autoheal.Node            { return nil }
+func (v fakeView) Xids(autoheal.GPUID) []Xid                          { return nil }
+func (v fakeView) XidsOf(string) []Xid                                { return nil }
 
 func found(v View, c Change) []autoheal.Finding {
 	var out []autoheal.Finding

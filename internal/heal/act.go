@@ -58,7 +58,7 @@ func (c *Core) notSent(p *proposal, a *action) (progress, *action) {
 	case autoheal.ErrInvalid, autoheal.ErrDenied, autoheal.ErrUnsupported:
 		return actFailed, a
 	case autoheal.ErrNotFound:
-		if p.verb == autoheal.Stop || p.verb == autoheal.Uncordon {
+		if p.verb == autoheal.Stop || p.verb == autoheal.Uncordon || p.verb == autoheal.ReleaseGPU {
 			return actDone, a
 		}
 		return actFailed, a
@@ -184,7 +184,7 @@ func (c *Core) result(r autoheal.Result) {
 	if a.Target.Kind == autoheal.RefWorkload {
 		c.touchWorkload(autoheal.WorkloadID(a.Target.ID))
 	}
-	if a.Verb == autoheal.Uncordon {
+	if a.Verb == autoheal.Uncordon || a.Verb == autoheal.ReleaseGPU || a.Verb == autoheal.Test {
 		c.dirty[key{what: dutyMark, w: autoheal.WorkloadID(autoheal.Ref{Kind: a.Target.Kind, ID: a.Target.ID}.String())}] = true
 	}
 }
@@ -216,8 +216,6 @@ func (c *Core) marked(inc autoheal.IncidentID, a *action) {
 			c.setMark(inc, r, a.Verb, autoheal.Mark{By: autoheal.ByAutoheal, Reason: a.Reason, Incident: inc, Epoch: a.Epoch, At: c.now})
 		}
 		c.dirty[key{what: dutyMark, w: autoheal.WorkloadID(r.String())}] = true
-	case autoheal.ReleaseGPU:
-		c.clearMark(r, "returned to service")
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"autoheal.dev/autoheal"
+	"autoheal.dev/autoheal/internal/policy"
 )
 
 // This file holds the sentences of each kind of failure. TestNoSentenceFitsTwoKinds holds them apart.
@@ -43,7 +44,7 @@ var offlineWords = kindWords{
 }
 
 var gpuWords = kindWords{
-	happened: func(i *incident) string { return subjectName(i) + " failed as an accelerator" },
+	happened: gpuHappened,
 	work:     "Of the work on the failed GPU",
 	idle:     "The failed GPU carried no work",
 	persists: "a GPU that reports this does not mend by itself",
@@ -58,14 +59,25 @@ var gpuWords = kindWords{
 	lookAt:   "autoheal why %s",
 	retry:    "Start %s again, on other GPUs",
 	steps: func(i *incident) []autoheal.NextStep {
-		if i.Phase == autoheal.Recovered {
+		if i.Phase == autoheal.Recovered || i.Steps[string(policy.StepAlertHardware)].Result != "done" {
 			return nil
 		}
 		return []autoheal.NextStep{
-			{Do: "Look at the GPU, its Xids and what was tried on it", Command: "autoheal bundle " + string(i.ID)},
-			{Do: "Return the GPU to service once it was repaired or replaced", Command: "autoheal quarantine clear " + i.Subject.ID},
+			{Do: "Look at the GPU, its Xids and what was tried on it; the alert replace-hardware is the ticket", Command: "autoheal bundle " + string(i.ID)},
+			{Do: "Return the GPU to service once it was repaired or replaced", Command: i.backInService()},
 		}
 	},
+}
+
+// gpuHappened says how far the failure of a GPU reaches.
+func gpuHappened(i *incident) string {
+	switch i.Subject.Kind {
+	case autoheal.RefGPU:
+		return i.part() + " failed as an accelerator"
+	case autoheal.RefNode:
+		return subjectName(i) + " has lost the use of its GPUs"
+	}
+	return subjectName(i) + " met an error on its GPU after which it had to start anew"
 }
 
 var faultWords = kindWords{

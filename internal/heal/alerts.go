@@ -74,6 +74,9 @@ func failureName(i *incident) string {
 
 // intention says what is going to be done about an incident.
 func (c *Core) intention(i *incident) string {
+	if i.Kind == autoheal.GPUFailure {
+		return gpuIntention(i)
+	}
 	if i.Subject.Kind == autoheal.RefNode {
 		return fmt.Sprintf("Workloads affected: %d.", i.Open)
 	}
@@ -123,6 +126,9 @@ func (c *Core) notifyEnd(i *incident) {
 			})
 		}
 	case autoheal.Escalated:
+		if c.ticketed(i) {
+			return
+		}
 		c.alert(i, alertSpec{
 			name: "needs-a-person", severity: autoheal.SeverityCritical, dedup: fmt.Sprintf("%s escalated %d", i.ID, i.Reopened),
 			text: escalation(i),

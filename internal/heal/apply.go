@@ -68,13 +68,22 @@ func (d *durable) fold(r journal.Record) error {
 		}
 		delete(d.Settled, p.Workload)
 	case journal.MarkSet:
-		d.Marks[p.Ref.String()] = &ownMark{Ref: p.Ref, Verb: p.Verb, Mark: p.Mark, Incident: r.Incident, GPUs: p.GPUs, MemoryMB: p.MemoryMB}
+		d.Marks[p.Ref.String()] = &ownMark{Ref: p.Ref, Verb: p.Verb, Mark: p.Mark, Incident: r.Incident, GPUs: p.GPUs, MemoryMB: p.MemoryMB, Boot: p.Boot}
 	case journal.MarkCleared:
 		delete(d.Marks, p.Ref.String())
+		if p.Gone {
+			delete(d.Xids, autoheal.GPUID(p.Ref.ID))
+			delete(d.Repairs, p.Ref.String())
+			delete(d.Offenders, p.Ref.String())
+		}
 	case journal.Offender:
 		d.foldOffender(p)
 	case journal.TransientSeen:
 		d.foldTransient(p, r.At)
+	case journal.XidSeen:
+		d.foldXid(p)
+	case journal.RepairTried:
+		d.foldRepair(p, r.At)
 	case journal.FenceConfirmed:
 		d.FenceWords[p.Node] = &fenceWord{By: p.By, Boot: p.Boot, At: r.At}
 	case journal.FenceUsed:

@@ -50,7 +50,7 @@ func (d *durable) foldIncident(r journal.Record) error {
 	case journal.IncidentPhase:
 		return d.setPhase(i, p, r.At)
 	case journal.StepDone:
-		i.Steps[p.Step] = p
+		i.stepOver(p, r.At)
 	case journal.RecoveryOpened:
 		return i.openRecovery(p, r.At)
 	case journal.PostMortem:
@@ -83,12 +83,20 @@ func (d *durable) openIncident(p journal.IncidentOpened, r journal.Record) error
 	d.Counters.Incident = max(d.Counters.Incident, number(string(r.Incident), "inc-"))
 	d.Incidents[r.Incident] = &incident{
 		ID: r.Incident, Kind: p.Kind, Phase: autoheal.Suspected, Subject: p.Subject, Domains: p.Domains, Members: p.Members, Since: p.Since, Opened: r.At,
-		Suspects: p.Suspects, GPUs: p.GPUs, Action: p.Action, Ladder: p.Ladder,
+		Suspects: p.Suspects, GPUs: p.GPUs, Node: p.Node, Parts: p.Parts, Action: p.Action, Ladder: p.Ladder,
 		Confidence: p.Confidence, Conclusive: p.Conclusive, Cause: p.Cause, Because: p.Because, Simulated: p.Simulated, Whole: p.Whole,
 		Repeats: p.Repeats,
 		Steps:   map[string]journal.StepDone{}, Recoveries: map[autoheal.WorkloadID]*recovery{},
 	}
 	return nil
+}
+
+func (i *incident) stepOver(p journal.StepDone, at time.Time) {
+	i.Steps[p.Step] = p
+	if i.StepsAt == nil {
+		i.StepsAt = map[string]time.Time{}
+	}
+	i.StepsAt[p.Step] = at
 }
 
 func (i *incident) addEvidence(p journal.EvidenceAdded) {
@@ -150,7 +158,7 @@ func (i *incident) reopen() {
 		i.Past = append(i.Past, i.Recoveries[w])
 	}
 	i.Order, i.Recoveries = nil, map[autoheal.WorkloadID]*recovery{}
-	i.Steps = map[string]journal.StepDone{}
+	i.Steps, i.StepsAt = map[string]journal.StepDone{}, nil
 }
 
 func (i *incident) openRecovery(p journal.RecoveryOpened, at time.Time) error {

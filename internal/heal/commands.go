@@ -73,7 +73,7 @@ func (c *Core) carryOut(cmd autoheal.Command, reply *autoheal.Reply) bool {
 	case autoheal.CmdSilence:
 		c.silence(cmd, reply)
 	case autoheal.CmdQuarantineClear:
-		c.quarantineClear(cmd, reply)
+		return c.quarantineClear(cmd, reply)
 	default:
 		return c.actuate(cmd, reply)
 	}
@@ -229,16 +229,23 @@ func (c *Core) silence(cmd autoheal.Command, reply *autoheal.Reply) {
 	reply.Alert, reply.Message = &a.Alert, "alert "+a.ID+" is silenced"+untilText(cmd.Until)
 }
 
-// quarantineClear forgives an offender: its node returns to service as any other.
-func (c *Core) quarantineClear(cmd autoheal.Command, reply *autoheal.Reply) {
+// quarantineClear forgives an offender: its node returns to service as any other. A GPU is back at once: that it is well is
+// the person's word.
+func (c *Core) quarantineClear(cmd autoheal.Command, reply *autoheal.Reply) bool {
 	r := autoheal.Ref{Kind: cmd.Target.Kind, ID: cmd.Target.ID}
-	if c.d.Offenders[r.String()] == nil {
+	gpu := r.Kind == autoheal.RefGPU && c.outOfService(r)
+	if c.d.Offenders[r.String()] == nil && !gpu {
 		refuse(reply, autoheal.ErrConflict, "%s is not in quarantine", r)
-		return
+		return true
 	}
 	c.record("", journal.Offender{Subject: r, Score: 0, HalfLife: c.pol.Offender.HalfLife, At: c.now})
 	c.dirty[key{what: dutyMark, w: autoheal.WorkloadID(r.String())}] = true
+	if gpu {
+		cmd.Verb = autoheal.CommandVerb(autoheal.ReleaseGPU)
+		return c.actuate(cmd, reply)
+	}
 	reply.Message = r.String() + " is out of quarantine"
+	return true
 }
 
 // actuate sends a verb of the Actuator for a person. The reply follows when the action was accepted or refused.

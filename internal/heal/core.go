@@ -312,7 +312,7 @@ func (c *Core) notable(n *autoheal.Node) bool {
 func (c *Core) findings(change detect.Change) iter.Seq[autoheal.Finding] {
 	return func(yield func(autoheal.Finding) bool) {
 		for _, det := range c.detectors {
-			for _, f := range det.Detect(c.v, change, c.now) {
+			for _, f := range det.Detect(sight{c.v, c.d}, change, c.now) {
 				if !yield(f) {
 					return
 				}
@@ -348,9 +348,11 @@ func (c *Core) touch(ch detect.Change) {
 		c.back(n)
 		c.marks(n)
 		c.drained(n)
+		c.touchGPUs(ch.NodeBefore, n)
 	}
 	if w := ch.Workload; w != nil {
 		c.touchWorkload(w.ID)
+		c.touchParts(w.Node, w.GPUs)
 		c.forgive(w)
 		if b := ch.WorkloadBefore; b == nil || b.Attempt != w.Attempt || b.Node != w.Node || !detect.Wanted(b) {
 			c.strand(w)

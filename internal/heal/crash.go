@@ -29,7 +29,7 @@ func (c *Core) crashed(i *incident, rec *recovery, w *autoheal.Workload, try int
 		next.Avoid = []autoheal.NodeID{w.Node}
 	}
 	relapsed := c.relapse(i, rec, w, &next)
-	if w.Exit.Reason == autoheal.ExitNodeFault || w.Exit.MachineFault() {
+	if (w.Exit.Reason == autoheal.ExitNodeFault || w.Exit.MachineFault()) && i.Kind != autoheal.GPUFailure { // that keeps off its part alone
 		c.elsewhere(rec, w, &next)
 	}
 	switch {
@@ -132,7 +132,7 @@ func (c *Core) count(rec *recovery, w *autoheal.Workload, own bool) (count, oomS
 		return r.Count, r.OOMSteps
 	}
 	next := journal.RestartCounted{Workload: rec.Workload, Attempt: w.Attempt, Count: r.Count + 1, OOMSteps: r.OOMSteps}
-	if w.Exit.OOM == autoheal.OOMHostCgroup {
+	if w.Exit != nil && w.Exit.OOM == autoheal.OOMHostCgroup {
 		next.OOMSteps++
 	}
 	c.record("", next)

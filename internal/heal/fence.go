@@ -50,7 +50,7 @@ func (c *Core) copyGone(i *incident, rec *recovery, id autoheal.WorkloadID, atte
 	}
 	n := c.v.nodes[w.Node]
 	if n != nil && n.Link == autoheal.LinkUp {
-		c.stopCopy(i, rec, w, "the gang is restarted as one")
+		c.stopCopy(i, rec, w, whyStopped(i, rec))
 		return "", false
 	}
 	if !c.v.synced {
@@ -61,6 +61,14 @@ func (c *Core) copyGone(i *incident, rec *recovery, id autoheal.WorkloadID, atte
 		return autoheal.ProofNone, n == nil || n.Link == autoheal.LinkSilent
 	}
 	return c.fenceProof(i, rec, w.Node)
+}
+
+// whyStopped says why a copy is stopped that can be reached.
+func whyStopped(i *incident, rec *recovery) string {
+	if rec.Gang == "" && i.Kind == autoheal.GPUFailure {
+		return i.part() + " has failed"
+	}
+	return "the gang is restarted as one"
 }
 
 func (c *Core) holdUnsynced(i *incident, rec *recovery) {

@@ -24,12 +24,17 @@ func (c *Core) find(f autoheal.Finding) {
 		c.findNode(f, open)
 	case autoheal.CrashLoop, autoheal.HealthCheck:
 		c.findWorkload(f, open)
+	case autoheal.GPUFailure:
+		c.findGPU(f, open)
 	default:
 		c.findPart(f, open)
 	}
 }
 
 func (c *Core) findNode(f autoheal.Finding, open *incident) {
+	if c.rebooting(autoheal.NodeID(f.Subject.ID)) {
+		return
+	}
 	if open != nil && precedes(f.Kind, open.Kind) {
 		defer func(lower *incident) { c.symptom(lower, c.onNode(autoheal.NodeID(f.Subject.ID))) }(open)
 		open = nil
@@ -195,6 +200,7 @@ func (c *Core) openIncident(f autoheal.Finding) *incident {
 	}
 	p.Suspects, p.GPUs = suspects(f)
 	p.Ladder = c.ladderFor(f)
+	c.claimed(&p, f)
 	if n := c.v.nodes[autoheal.NodeID(f.Subject.ID)]; f.Subject.Kind == autoheal.RefNode && n != nil {
 		p.Domains = n.Domains
 		p.Whole = max(p.Whole, 1)

@@ -2,6 +2,7 @@ package heal
 
 import (
 	"slices"
+	"time"
 
 	"autoheal.dev/autoheal"
 	"autoheal.dev/autoheal/internal/detect"
@@ -40,9 +41,17 @@ func (c *Core) partAffected(i *incident, f autoheal.Finding) {
 			continue
 		}
 		if lead := c.leadOf(w); lead != nil {
-			c.openRecovery(i, lead, lost{at: f.Since, rung: rung})
+			c.openRecovery(i, lead, lost{at: f.Since, rung: rung, grace: graceOfPart(f, w)})
 		}
 	}
+}
+
+// graceOfPart is how long a workload is left alone that runs on, and may end by itself any moment.
+func graceOfPart(f autoheal.Finding, w *autoheal.Workload) time.Duration {
+	if restartOnly(f) && live(w) {
+		return endsByItself
+	}
+	return 0
 }
 
 // symptom links the incident of a lower kind to the one that leads on the same subject: it takes no further step on the

@@ -17,6 +17,7 @@ func (c *Core) hear(s *autoheal.Signal) {
 	if s.Clears {
 		return
 	}
+	c.countXid(s)
 	var told []autoheal.IncidentID
 	for _, r := range append([]autoheal.Ref{s.Subject}, s.Also...) {
 		told = append(told, c.ix.open[r.String()])

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"autoheal.dev/autoheal"
+	"autoheal.dev/autoheal/internal/detect"
 )
 
 // keepApprovals is for how long an approval is remembered after it has expired.
@@ -18,6 +19,7 @@ type lookup struct {
 	alertsOf  map[autoheal.IncidentID][]*alert
 	approvals map[approvalKey][]*approval // in the order in which they were asked for
 	asked     []*approval                 // all, in the same order
+	xidsLike  map[string][]detect.Xid     // the last errors of GPUs, by the program that ran there
 }
 
 // approvalKey is what an approval is for: one verb on one generation of a target.
@@ -27,7 +29,7 @@ type approvalKey struct {
 }
 
 func newLookup() lookup {
-	return lookup{alerts: map[string]int{}, alertsOf: map[autoheal.IncidentID][]*alert{}, approvals: map[approvalKey][]*approval{}}
+	return lookup{alerts: map[string]int{}, alertsOf: map[autoheal.IncidentID][]*alert{}, approvals: map[approvalKey][]*approval{}, xidsLike: map[string][]detect.Xid{}}
 }
 
 // lookUp builds the lookup from nothing, after a snapshot.
@@ -40,6 +42,7 @@ func (d *durable) lookUp() {
 	for _, a := range slices.SortedFunc(maps.Values(d.Approvals), byNumber) {
 		d.find.addApproval(a)
 	}
+	d.lookUpXids()
 }
 
 func (l *lookup) addAlert(a *alert) {

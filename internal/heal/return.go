@@ -16,6 +16,7 @@ import (
 // oldChanged follows an older copy of a workload: once it has ended, the overlap with the newer one is known.
 func (c *Core) oldChanged(w *autoheal.Workload) {
 	c.dirty[key{w: w.ID, what: dutyOld}] = true
+	c.touchParts(w.Node, w.GPUs)
 	if live(w) {
 		return
 	}
@@ -133,6 +134,7 @@ func (c *Core) marks(n *autoheal.Node) {
 	if r := autoheal.NodeRef(n.ID).String(); c.d.Marks[r] != nil || n.MarkedBy(autoheal.ByAutoheal) != nil {
 		c.dirty[key{what: dutyMark, w: autoheal.WorkloadID(r)}] = true
 	}
+	c.gpuMarks(n)
 }
 
 // stepMark returns a node to service (behaviour B4): our own cordon only, after steady contact for the dwell, with stale
@@ -140,7 +142,11 @@ func (c *Core) marks(n *autoheal.Node) {
 func (c *Core) stepMark(ref string) {
 	c.adoptMark(ref)
 	m := c.d.Marks[ref]
-	if m == nil || m.Verb != autoheal.Cordon {
+	switch {
+	case m == nil:
+		return
+	case m.Verb == autoheal.QuarantineGPU:
+		c.stepGPUMark(m)
 		return
 	}
 	n := c.v.nodes[autoheal.NodeID(m.Ref.ID)]
@@ -158,7 +164,7 @@ func (c *Core) stepMark(ref string) {
 		return
 	}
 	// An incident that only waits for room must not keep the room away: its node is back.
-	if id, open := c.ix.open[ref]; open && !c.answers(c.d.Incidents[id], n.ID) || c.unsettledOn(n.ID) || i == nil {
+	if c.notYet(ref, n) || c.unsettledOn(n.ID) || i == nil || !c.mended(m, i, n) {
 		return
 	}
 	if o := c.d.Offenders[ref]; c.quarantined(o) {
@@ -172,7 +178,10 @@ func (c *Core) stepMark(ref string) {
 		c.after(k, at)
 		return
 	}
-	if why := c.unfit(m, n); why != "" {
+	switch over, why := c.runTest(test{i: i, k: k, node: n, target: n.Ref(), since: n.LinkSince.Add(c.returnDwell(ref)), had: m}); {
+	case !over:
+		return
+	case why != "":
 		c.failReturn(i, n, ref, why)
 		return
 	}
@@ -185,31 +194,17 @@ func (c *Core) stepMark(ref string) {
 // setMark notes a mark of ours, with what the node has.
 func (c *Core) setMark(inc autoheal.IncidentID, r autoheal.Ref, verb autoheal.Verb, m autoheal.Mark) {
 	p := journal.MarkSet{Ref: r, Verb: verb, Mark: m}
+	if n := c.v.NodeOfGPU(autoheal.GPUID(r.ID)); n != nil && r.Kind == autoheal.RefGPU {
+		p.Boot = n.BootID
+	}
 	if n := c.v.nodes[autoheal.NodeID(r.ID)]; n != nil && r.Kind == autoheal.RefNode {
+		p.Boot = n.BootID
 		p.MemoryMB = n.Allocatable.MemoryMB
 		for _, g := range n.GPUs {
 			p.GPUs = append(p.GPUs, g.UUID)
 		}
 	}
 	c.record(inc, p)
-}
-
-// unfit says why a node that is back may not return to service yet: it lacks something that it had, or a test is asked for
-// that nothing here can run.
-func (c *Core) unfit(m *ownMark, n *autoheal.Node) string {
-	if len(c.pol.Node.ReturnTest.Command) > 0 {
-		return "autoHeal.node.returnTest.command is set, and nothing of this cluster can run it"
-	}
-	missing := slices.DeleteFunc(slices.Clone(m.GPUs), func(id autoheal.GPUID) bool {
-		return slices.ContainsFunc(n.GPUs, func(g autoheal.GPU) bool { return g.UUID == id })
-	})
-	switch {
-	case len(missing) > 0:
-		return fmt.Sprintf("%d of its %d GPUs are missing: %s", len(missing), len(m.GPUs), joined(missing))
-	case n.Allocatable.MemoryMB < m.MemoryMB*9/10:
-		return fmt.Sprintf("it has %d MiB of memory, and had %d MiB", n.Allocatable.MemoryMB, m.MemoryMB)
-	}
-	return ""
 }
 
 func joined(ids []autoheal.GPUID) string {
@@ -220,18 +215,20 @@ func joined(ids []autoheal.GPUID) string {
 	return strings.Join(out, ", ")
 }
 
-// failReturn gives a node that is back but unfit the time of the test; then it is quarantined and somebody is paged. If what
-// it lacked is there later, it returns all the same.
+// failReturn quarantines a node that is back and did not pass its test in time, and pages somebody. If what it lacks is there
+// later, it returns all the same.
 func (c *Core) failReturn(i *incident, n *autoheal.Node, ref, why string) {
-	late := n.LinkSince.Add(c.returnDwell(ref) + c.pol.Node.ReturnTest.Timeout)
-	if c.now.Before(late) {
-		c.after(key{what: dutyMark, w: autoheal.WorkloadID(ref)}, late)
-		return
-	}
 	c.alert(i, alertSpec{
 		name: "node-quarantined", severity: autoheal.SeverityCritical, dedup: ref + " unfit " + string(i.ID),
 		text: fmt.Sprintf("node %s answers again and stays cordoned: %s. Check it, then run autoheal uncordon %s", n.ID, why, n.ID),
 	})
+}
+
+// notYet reports whether the incident on a node is still at work there. One that only waits for room must not keep the room
+// away: its node is back, or has passed its test.
+func (c *Core) notYet(ref string, n *autoheal.Node) bool {
+	i := c.d.Incidents[c.ix.open[ref]]
+	return i != nil && !c.answers(i, n.ID) && !i.tested()
 }
 
 // adoptMark takes a mark of ours into the books that is seen and not there: a cordon whose outcome was unknown, or that
@@ -259,7 +256,7 @@ func (c *Core) adoptMark(ref string) {
 func (c *Core) markGone(k key, m *ownMark) {
 	if i := c.d.Incidents[m.Incident]; i != nil {
 		for n := len(i.Actions) - 1; n >= 0; n-- {
-			if a := i.Actions[n]; a.Verb == autoheal.Uncordon && a.Target.Same(m.Ref) && a.IntentAt.After(m.Mark.At) {
+			if a := i.Actions[n]; (a.Verb == autoheal.Uncordon || a.Verb == autoheal.ReleaseGPU) && a.Target.Same(m.Ref) && a.IntentAt.After(m.Mark.At) {
 				c.clearMark(m.Ref, "returned to service")
 				return
 			}

@@ -32,13 +32,10 @@ var notBuilt = map[string]struct {
 	"B7": {kind: autoheal.NodeFault, why: "the kind is not detected yet"},
 	"B8": {why: "no driver declares that it can replace a node"},
 	"C6": {why: "nothing runs fence.command yet: proofs are exits, deadlines and a person's word"},
-	"E1": {kind: autoheal.GPUFailure, why: "the kind is not detected yet"},
-	"E2": {kind: autoheal.GPUFailure, why: "its probe belongs to the agent and to a kind that is not detected yet"},
 	"E4": {why: "crashes are counted by workload; nothing looks across workloads of one image yet"},
 	"E6": {kind: autoheal.HealthCheck, why: "the kind is not detected yet"},
 	"E7": {kind: autoheal.ResourceExhaustion, why: "the kind is not detected yet"},
 	"E9": {kind: autoheal.NetworkPartition, why: "the kind is not detected yet"},
-	"F4": {why: "nothing collects evidence before a repair yet, and nothing is repaired"},
 	"H2": {why: "the index of logs is no part of the core"},
 }
 

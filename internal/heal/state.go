@@ -26,6 +26,8 @@ type durable struct {
 	Budgets      map[string]*budget                      `json:"budgets"`
 	Offenders    map[string]*offender                    `json:"offenders"`
 	Transients   map[string][]time.Time                  `json:"transients"` // "node/n1 silence"
+	Xids         map[autoheal.GPUID]*xidBook             `json:"xids,omitempty"`
+	Repairs      map[string][]time.Time                  `json:"repairs,omitempty"` // by Ref.String without the generation
 	Approvals    map[string]*approval                    `json:"approvals"`
 	Pauses       map[string]*pause                       `json:"pauses"` // "" = the kill switch, else a maintenance scope
 	Vetoes       map[string]*pause                       `json:"vetoes"` // by Ref.String
@@ -62,6 +64,7 @@ type ownMark struct {
 	Incident autoheal.IncidentID `json:"incident"`
 	GPUs     []autoheal.GPUID    `json:"gpus,omitempty"`
 	MemoryMB int64               `json:"memoryMb,omitempty"`
+	Boot     string              `json:"boot,omitempty"`
 }
 
 type budget struct {
@@ -147,6 +150,8 @@ type incident struct {
 	Members    []autoheal.NodeID    `json:"members,omitempty"` // of a domain: the nodes that fell silent together
 	Suspects   []autoheal.NodeID    `json:"suspects,omitempty"`
 	GPUs       []autoheal.GPUID     `json:"gpus,omitempty"`
+	Node       autoheal.NodeID      `json:"node,omitempty"`
+	Parts      []autoheal.GPU       `json:"parts,omitempty"`
 	Action     autoheal.Advice      `json:"action,omitempty"`
 	Ladder     []string             `json:"ladder,omitempty"`
 	Since      time.Time            `json:"since"`
@@ -165,7 +170,8 @@ type incident struct {
 	Evidence   []autoheal.Signal    `json:"evidence"`
 	EvidenceN  int                  `json:"evidenceN"`
 
-	Steps      map[string]journal.StepDone       `json:"steps"` // steps on the subject that ended
+	Steps      map[string]journal.StepDone       `json:"steps"`             // steps on the subject that ended
+	StepsAt    map[string]time.Time              `json:"stepsAt,omitempty"` // and when
 	Held       *autoheal.Held                    `json:"held"`
 	Holds      []autoheal.Hold                   `json:"holds,omitempty"`
 	HoldsMore  int                               `json:"holdsMore,omitempty"` // beyond those that are kept
@@ -229,7 +235,7 @@ func newDurable() *durable {
 	return &durable{
 		Incidents: map[autoheal.IncidentID]*incident{}, Restarts: map[autoheal.WorkloadID]*restarts{},
 		Starts: map[string][]time.Duration{}, Settled: map[autoheal.WorkloadID]int{}, Marks: map[string]*ownMark{}, Budgets: map[string]*budget{},
-		Offenders: map[string]*offender{}, Transients: map[string][]time.Time{}, Approvals: map[string]*approval{},
+		Offenders: map[string]*offender{}, Transients: map[string][]time.Time{}, Xids: map[autoheal.GPUID]*xidBook{}, Repairs: map[string][]time.Time{}, Approvals: map[string]*approval{},
 		Pauses: map[string]*pause{}, Vetoes: map[string]*pause{}, FenceWords: map[autoheal.NodeID]*fenceWord{}, Gone: map[autoheal.NodeID]autoheal.IncidentID{},
 		Commands: map[string]string{}, CmdActions: map[autoheal.ActionID]*action{}, find: newLookup(),
 	}

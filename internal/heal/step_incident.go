@@ -224,6 +224,9 @@ func (c *Core) stepRecovering(i *incident) {
 			why = "it carried no workload that had to be moved"
 		}
 	}
+	if i.Steps[string(policy.StepAlertHardware)].Result == "done" && i.Kind == autoheal.GPUFailure {
+		to, why = autoheal.Escalated, i.part()+" waits for a person"
+	}
 	if i.MergedInto != "" {
 		to, why = autoheal.Cleared, "a symptom of "+string(i.MergedInto)
 	}
@@ -328,6 +331,9 @@ func (c *Core) ended(i *incident) {
 	}
 	if i.Persistent {
 		c.alertFlapping(i)
+	}
+	if i.Kind == autoheal.GPUFailure {
+		c.gpuEnded(i)
 	}
 	c.notifyEnd(i)
 }

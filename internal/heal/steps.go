@@ -11,11 +11,37 @@ func (c *Core) subjectStep(i *incident, s policy.Step) bool {
 	if _, over := i.Steps[string(s)]; over || i.MergedInto != "" {
 		return true
 	}
+	if i.Kind == autoheal.GPUFailure {
+		return c.gpuStep(i, s)
+	}
 	switch s {
 	case policy.StepCordon:
 		return c.stepCordon(i)
 	case policy.StepAlertHardware:
 		return c.stepAlertHardware(i)
+	}
+	return true
+}
+
+// gpuStep takes one step on a broken GPU, or on its node.
+func (c *Core) gpuStep(i *incident, s policy.Step) bool {
+	switch s {
+	case policy.StepQuarantineGPU:
+		return c.stepQuarantine(i)
+	case policy.StepCordon:
+		return c.stepCordonGPU(i)
+	case policy.StepCollect:
+		return c.stepCollect(i)
+	case policy.StepAdvice:
+		return c.stepAdvice(i)
+	case policy.StepResetGPU:
+		return c.repair(i, s, autoheal.ResetGPU)
+	case policy.StepReboot:
+		return c.repair(i, s, autoheal.Reboot)
+	case policy.StepTest:
+		return c.stepTesting(i)
+	case policy.StepAlertHardware:
+		return c.stepTicket(i)
 	}
 	return true
 }

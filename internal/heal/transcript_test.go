@@ -183,6 +183,9 @@ func paramText(p autoheal.ActionParams) string {
 	if len(p.Avoid) > 0 {
 		s += fmt.Sprintf(" avoid=%v", p.Avoid)
 	}
+	if len(p.AvoidGPUs) > 0 {
+		s += fmt.Sprintf(" avoidGpus=%v", p.AvoidGPUs)
+	}
 	if p.Nominated != "" {
 		s += " nominated=" + string(p.Nominated)
 	}
@@ -288,6 +291,9 @@ func (w *world) do(line string) {
 	case "show": // show incidents: their phase, holds and recoveries
 		w.show()
 	default:
+		if w.gpuCommand(f[0], words, kv) {
+			return
+		}
 		w.t.Fatalf("unknown command %q", f[0])
 	}
 }
@@ -348,6 +354,9 @@ func (w *world) run(id string, kv map[string]string) {
 		a.StartedAt = w.now.Add(-mustDuration(w.t, f))
 	}
 	a.OriginalMemoryMB = a.Request.MemoryMB
+	if n := w.nodes[a.Node]; n != nil && a.Request.GPUs > 0 {
+		a.GPUs, _ = w.freeGPUs(n, a.Request.GPUs, nil)
+	}
 	w.work[a.ID] = map[int]*autoheal.Workload{a.Attempt: a}
 	w.send(w.workloadEvent(a))
 }
@@ -411,6 +420,9 @@ func (w *world) exit(id string, kv map[string]string) {
 		a.EndedAt = w.now.Add(-mustDuration(w.t, kv["ago"]))
 	}
 	a.Exit = &autoheal.Exit{Code: atoi(kv["code"], 1), Signal: kv["signal"], OOM: autoheal.OOMKind(kv["oom"]), Reason: autoheal.ExitCrashed}
+	if kv["says"] != "" {
+		a.Exit.Verdict = gpuVerdict(kv)
+	}
 	if kv["reason"] != "" {
 		a.Exit.Reason = autoheal.ExitReason(kv["reason"])
 	}

@@ -26,6 +26,7 @@ type view struct {
 	since   moments                            // of all that are silent
 	heard   map[autoheal.NodeID]bool           // whose silence began or ended since the crowd was counted
 	forgot  map[autoheal.NodeID]*autoheal.Node // what was last known of nodes that were forgotten while they were silent
+	gpuAt   map[autoheal.GPUID]autoheal.NodeID
 	index   *place.Index
 	ready   int                    // nodes with the link up
 	gpus    int                    // of them, those with GPUs
@@ -69,8 +70,6 @@ type attemptID struct {
 // burst is the latest run of new silences in one domain (behaviour D0).
 type burst struct{ first, last time.Time }
 
-var _ detect.View = (*view)(nil)
-
 func newView(p *policy.Policy) *view {
 	return &view{
 		pol: p, nodes: map[autoheal.NodeID]*autoheal.Node{}, cur: map[autoheal.WorkloadID]*autoheal.Workload{},
@@ -78,7 +77,7 @@ func newView(p *policy.Policy) *view {
 		oldOn: map[autoheal.NodeID][]autoheal.WorkloadID{}, gangs: map[autoheal.GangID][]autoheal.WorkloadID{},
 		silent: map[autoheal.NodeID]int64{}, index: place.New(), bursts: map[autoheal.Domain]burst{},
 		forgot: map[autoheal.NodeID]*autoheal.Node{}, domain: map[autoheal.Domain]map[autoheal.NodeID]bool{},
-		classes: map[autoheal.Class]int{}, heard: map[autoheal.NodeID]bool{}, quiet: map[autoheal.Domain]int{}, dark: map[autoheal.Domain]bool{},
+		classes: map[autoheal.Class]int{}, gpuAt: map[autoheal.GPUID]autoheal.NodeID{}, heard: map[autoheal.NodeID]bool{}, quiet: map[autoheal.Domain]int{}, dark: map[autoheal.Domain]bool{},
 	}
 }
 
@@ -179,6 +178,7 @@ func (v *view) setNode(n *autoheal.Node, now time.Time) (detect.Change, bool) {
 	for _, g := range n.GPUs {
 		v.simulated = v.simulated || g.Simulated
 	}
+	v.listGPUs(before, n)
 	v.hear(n, now)
 	v.index.SetNode(n)
 	return detect.Change{NodeBefore: before, Node: n}, true
@@ -304,6 +304,7 @@ func (v *view) gone(r autoheal.Ref) {
 		v.count(v.nodes[id], -1)
 		v.unsilence(id)
 		v.leave(v.nodes[id])
+		v.listGPUs(v.nodes[id], nil)
 		if n := v.nodes[id]; n != nil && n.Link == autoheal.LinkSilent && len(v.onNode[id]) > 0 {
 			v.forgot[id] = n
 		}

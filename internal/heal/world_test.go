@@ -52,7 +52,7 @@ func (w *world) carryOut(a autoheal.Action) (*autoheal.Result, []autoheal.Event)
 		}
 		return done, evs
 	}
-	return done, nil
+	return done, w.carryOutGPU(a)
 }
 
 // late carries out the newest start of a workload after all.
@@ -108,9 +108,11 @@ func (w *world) started(a autoheal.Action) []autoheal.Event {
 	if a.Params.MemoryMB > 0 {
 		next.Request.MemoryMB = a.Params.MemoryMB
 	}
+	next.GPUs = nil
 	for _, n := range sortedKeys(w.nodes) {
-		if x := w.nodes[n]; x.Link == autoheal.LinkUp && x.Schedulable && !slices.Contains(a.Params.Avoid, n) && next.Request.MemoryMB <= x.Allocatable.MemoryMB-w.taken(n) {
-			next.Node, next.State, next.Ready = n, autoheal.Running, true
+		gpus, enough := w.freeGPUs(w.nodes[n], next.Request.GPUs, a.Params.AvoidGPUs)
+		if x := w.nodes[n]; enough && x.Link == autoheal.LinkUp && x.Schedulable && !slices.Contains(a.Params.Avoid, n) && next.Request.MemoryMB <= x.Allocatable.MemoryMB-w.taken(n) {
+			next.Node, next.State, next.Ready, next.GPUs = n, autoheal.Running, true, gpus
 			break
 		}
 	}

@@ -47,6 +47,9 @@ type IncidentOpened struct {
 	// Suspects and GPUs are what a part that is broken keeps its workloads off: the nodes and the GPUs that it names.
 	Suspects []autoheal.NodeID `json:"suspects,omitempty"`
 	GPUs     []autoheal.GPUID  `json:"gpus,omitempty"`
+	// Node is where a broken GPU is, and Parts says which GPUs they are for whoever orders new ones.
+	Node  autoheal.NodeID `json:"node,omitempty"`
+	Parts []autoheal.GPU  `json:"parts,omitempty"`
 	// Action is what the evidence asks for, and Ladder the steps that follow from it; none: those of the kind, as configured.
 	Action autoheal.Advice `json:"action,omitempty"`
 	Ladder []string        `json:"ladder,omitempty"`
@@ -201,12 +204,14 @@ type MarkSet struct {
 	// What the node had, which it must have again before it comes back (behaviour B4).
 	GPUs     []autoheal.GPUID `json:"gpus,omitempty"`
 	MemoryMB int64            `json:"memoryMb,omitempty"`
+	Boot     string           `json:"boot,omitempty"` // of the node then
 }
 
 // MarkCleared ends a MarkSet.
 type MarkCleared struct {
 	Ref    autoheal.Ref `json:"ref"`
 	Reason string       `json:"reason"`
+	Gone   bool         `json:"gone,omitempty"` // the GPU was taken out: what was remembered of it is forgotten
 }
 
 // BudgetSpent takes from a budget, BudgetBack gives back what was taken for an action that was never sent, or that no
@@ -237,6 +242,24 @@ type Offender struct {
 type TransientSeen struct {
 	Subject autoheal.Ref `json:"subject"`
 	What    string       `json:"what"` // silence, link, xid
+}
+
+// XidSeen counts an error of a GPU by its node's kernel, of whatever vendor; a burst of the same is one.
+type XidSeen struct {
+	GPU      autoheal.GPUID      `json:"gpu"`
+	Code     string              `json:"code"`
+	App      bool                `json:"app,omitempty"` // by itself it asks for no more than that the application starts anew
+	Workload autoheal.WorkloadID `json:"workload,omitempty"`
+	Attempt  int                 `json:"attempt,omitempty"`
+	Like     string              `json:"like,omitempty"` // what ran there: an image, or a program of the host
+	At       time.Time           `json:"at"`
+}
+
+// RepairTried counts a reset or a reboot that is sent out (behaviour E1).
+type RepairTried struct {
+	Target autoheal.Ref      `json:"target"`
+	Verb   autoheal.Verb     `json:"verb"`
+	Action autoheal.ActionID `json:"action"`
 }
 
 // RestartCounted holds a crash against a workload; RestartReset forgives them.

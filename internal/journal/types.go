@@ -26,6 +26,8 @@ const (
 	TypeBudgetBack      Type = "budget_back"
 	TypeOffender        Type = "offender"
 	TypeTransientSeen   Type = "transient_seen"
+	TypeXidSeen         Type = "xid_seen"
+	TypeRepairTried     Type = "repair_tried"
 	TypeRestartCounted  Type = "restart_counted"
 	TypeRestartReset    Type = "restart_reset"
 	TypeApprovalAsked   Type = "approval_asked"
@@ -122,6 +124,12 @@ func (Offender) Type() Type { return TypeOffender }
 // Type returns TypeTransientSeen.
 func (TransientSeen) Type() Type { return TypeTransientSeen }
 
+// Type returns TypeXidSeen.
+func (XidSeen) Type() Type { return TypeXidSeen }
+
+// Type returns TypeRepairTried.
+func (RepairTried) Type() Type { return TypeRepairTried }
+
 // Type returns TypeRestartCounted.
 func (RestartCounted) Type() Type { return TypeRestartCounted }
 
@@ -214,6 +222,8 @@ var decoders = map[Type]func([]byte) (Payload, error){
 	TypeBudgetBack:      decode[BudgetBack],
 	TypeOffender:        decode[Offender],
 	TypeTransientSeen:   decode[TransientSeen],
+	TypeXidSeen:         decode[XidSeen],
+	TypeRepairTried:     decode[RepairTried],
 	TypeRestartCounted:  decode[RestartCounted],
 	TypeRestartReset:    decode[RestartReset],
 	TypeApprovalAsked:   decode[ApprovalAsked],

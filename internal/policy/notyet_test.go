@@ -6,7 +6,7 @@ import (
 )
 
 func TestNotYet(t *testing.T) {
-	l, err := Load(Source{Path: "c.yaml", Data: []byte("api: {listen: '127.0.0.1:1'}\nautoHeal:\n  enabled: true\n  evidence: {collect: 30s}\n  node: {probeInterval: 4s}\n")})
+	l, err := Load(Source{Path: "c.yaml", Data: []byte("api: {listen: '127.0.0.1:1'}\nautoHeal:\n  enabled: true\n  alerts: {maxPerHour: 3}\n  node: {probeInterval: 4s}\n")})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -14,7 +14,7 @@ func TestNotYet(t *testing.T) {
 	for _, s := range l.NotYet() {
 		got = append(got, s.Key+" "+s.Origin)
 	}
-	if want := []string{"autoHeal.evidence.collect c.yaml:4:14", "api.listen c.yaml:1:7"}; !slices.Equal(got, want) {
+	if want := []string{"autoHeal.alerts.maxPerHour c.yaml:4:12", "api.listen c.yaml:1:7"}; !slices.Equal(got, want) {
 		t.Errorf("%q, want %q", got, want)
 	}
 }
