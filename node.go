@@ -117,8 +117,11 @@ type GPU struct {
 
 	// What a ticket to the vendor asks for; empty where the driver does not tell.
 	Serial   string `json:"serial,omitempty"`
-	Firmware string `json:"firmware,omitempty"` // version of the video BIOS
+	Firmware string `json:"firmware,omitempty"` // versions of video BIOS and GSP
 	Driver   string `json:"driver,omitempty"`
+
+	// Action is what its driver, or the kernel's record that it is blamed for, asks for; empty where nothing does.
+	Action Advice `json:"action,omitempty"`
 }
 
 // ByAutoheal is the owner of the healer's own marks.

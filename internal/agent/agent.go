@@ -42,28 +42,36 @@ type Agent struct {
 	prober *gpu.Prober // nil without nvidia-smi and with simulated GPUs
 	hears  *listener
 	kept   keptOutput
+	jobs   jobBook
 
 	ctx context.Context // of Run: what followers of attempts end with
 	wg  sync.WaitGroup  // followers, sources
+
+	resetOne sync.Mutex // held over the reset of a real GPU; taken before mu
 
 	floorMu sync.Mutex // serialises raiseFloor, over its disk write; taken before mu
 
 	mu sync.Mutex
 	// mu guards what follows. It is never held over a disk, a socket or a process.
-	attempts map[key]*attempt
-	floors   map[autoheal.WorkloadID]int     // highest attempt number that may not be started any more
-	starting map[key]*nodeproto.StartRequest // starts under way
-	ring     ring
-	standing []change                           // signals that were told and hold, oldest first
-	reported map[autoheal.GPUID]autoheal.Health // of the GPUs that the kernel calls broken: what their driver says
-	changed  chan struct{}                      // closed and replaced at every change
-	lease    lease
-	listing  listing
-	poll     chan struct{} // closed when a newer poll comes
-	node     nodeproto.NodeStatus
-	busy     map[int64]string
-	engines  []container.Engine
-	busySeq  int64
+	attempts  map[key]*attempt
+	floors    map[autoheal.WorkloadID]int     // highest attempt number that may not be started any more
+	starting  map[key]*nodeproto.StartRequest // starts under way
+	ring      ring
+	standing  []change                    // signals that were told and hold, oldest first
+	reported  map[autoheal.GPUID]reported // of the GPUs that the kernel calls broken: what their driver says
+	changed   chan struct{}               // closed and replaced at every change
+	lease     lease
+	listing   listing
+	poll      chan struct{} // closed when a newer poll comes
+	node      nodeproto.NodeStatus
+	busy      map[int64]string
+	engines   []container.Engine
+	busySeq   int64
+	hung      bool                                 // it was told that the driver hangs
+	minors    map[autoheal.GPUID]int               // N of /dev/nvidiaN
+	shut      map[autoheal.GPUID]autoheal.ActionID // GPUs on which nothing is started, because a job is about them
+	shutNode  time.Duration                        // until when nothing at all is started: the node is about to be rebooted
+	resetting bool                                 // a real GPU is being reset: nobody else asks the driver meanwhile
 }
 
 // Run joins the gateway and serves until ctx ends; then the shims and their workloads go on by themselves (behaviour
@@ -137,7 +145,8 @@ func open(opts Options) (*Agent, *os.File, error) {
 		opts: opts, log: opts.Logger.With(slog.String("node", opts.Name)), clk: opts.Clock, boot: opts.Boottime,
 		dir: filepath.Join(opts.Data, "agents", opts.Name), life: rand.Text(), bootID: bootID, user: user,
 		attempts: map[key]*attempt{}, floors: map[autoheal.WorkloadID]int{}, starting: map[key]*nodeproto.StartRequest{},
-		changed: make(chan struct{}), poll: make(chan struct{}), busy: map[int64]string{}, reported: map[autoheal.GPUID]autoheal.Health{},
+		changed: make(chan struct{}), poll: make(chan struct{}), busy: map[int64]string{}, reported: map[autoheal.GPUID]reported{},
+		minors: map[autoheal.GPUID]int{}, shut: map[autoheal.GPUID]autoheal.ActionID{},
 	}
 	a.started = a.boot()
 	a.kept.dir = filepath.Join(a.dir, "kept")
@@ -151,7 +160,7 @@ func open(opts Options) (*Agent, *os.File, error) {
 	if a.epoch, err = openEpoch(filepath.Join(a.dir, "epoch")); err != nil {
 		return nil, nil, errors.Join(err, lock.Close())
 	}
-	if err := errors.Join(a.inspect(), a.openListener(), a.kept.open()); err != nil {
+	if err := errors.Join(a.inspect(), a.openListener(), a.kept.open(), a.openJobs()); err != nil {
 		return nil, nil, errors.Join(err, lock.Close())
 	}
 	return a, lock, nil
@@ -226,6 +235,12 @@ func (a *Agent) handle(ctx context.Context, req openclaw.InvokeRequest) (json.Ra
 		return serve(ctx, req.Params, a.doLogs)
 	case nodeproto.CmdCollect:
 		return serve(ctx, req.Params, a.doCollect)
+	case nodeproto.CmdReset:
+		return serve(ctx, req.Params, a.doReset)
+	case nodeproto.CmdTest:
+		return serve(ctx, req.Params, a.doTest)
+	case nodeproto.CmdReboot:
+		return serve(ctx, req.Params, a.doReboot)
 	}
 	return nil, &openclaw.Error{Code: nodeproto.CodeUnsupported, Message: "this agent has no command " + req.Command}
 }

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"slices"
 	"strings"
 
 	"autoheal.dev/autoheal"
@@ -10,13 +11,28 @@ import (
 // condSignalPrefix begins the name of the condition that says what the kernel calls a GPU broken for; its UUID follows.
 const condSignalPrefix = "gpu_signal:"
 
+// reported is what the driver said of a GPU that the kernel calls broken.
+type reported struct {
+	health autoheal.Health
+	action autoheal.Advice
+}
+
+// worse returns the one of two advices that asks for more.
+func worse(a, b autoheal.Advice) autoheal.Advice {
+	order := []autoheal.Advice{autoheal.AdviceRestartApp, autoheal.AdviceResetGPU, autoheal.AdviceRebootNode, autoheal.AdviceReplaceHW}
+	if slices.Index(order, b) > slices.Index(order, a) {
+		return b
+	}
+	return a
+}
+
 // blameGPUsLocked has every GPU count as failed that the kernel calls broken, as long as that stands and whatever its driver
 // reports, so that nothing new is placed on it. What the driver reported comes back with the all-clear or with time.
 func (a *Agent) blameGPUsLocked(n *nodeproto.NodeStatus) {
 	for i := range n.GPUs {
 		g := &n.GPUs[i]
 		if reported, ours := a.reported[g.UUID]; ours {
-			g.Health = reported
+			g.Health, g.Action = reported.health, reported.action
 			delete(a.reported, g.UUID)
 			delete(n.Conditions, condSignalPrefix+string(g.UUID))
 		}
@@ -28,10 +44,15 @@ func (a *Agent) blameGPUsLocked(n *nodeproto.NodeStatus) {
 		}
 		for i := range n.GPUs {
 			g := &n.GPUs[i]
-			if _, ours := a.reported[g.UUID]; ours || string(g.UUID) != s.Subject.ID {
+			if string(g.UUID) != s.Subject.ID {
 				continue
 			}
-			a.reported[g.UUID], g.Health = g.Health, autoheal.HealthFailed
+			if _, ours := a.reported[g.UUID]; ours {
+				g.Action = worse(g.Action, s.Action)
+				continue
+			}
+			a.reported[g.UUID] = reported{g.Health, g.Action}
+			g.Health, g.Action = autoheal.HealthFailed, s.Action
 			n.Conditions[condSignalPrefix+string(g.UUID)] = clip(s.Rule+": "+s.Excerpt, maxDetail)
 		}
 	}

@@ -11,12 +11,12 @@ import (
 func TestBrokenGPUCountsAsFailed(t *testing.T) {
 	a := bareAgent(t)
 	a.node.Conditions = map[string]string{}
-	a.node.GPUs = []autoheal.GPU{{UUID: "GPU-a", Health: autoheal.HealthOK}, {UUID: "GPU-b", Health: autoheal.HealthDegraded}}
+	a.node.GPUs = []autoheal.GPU{{UUID: "GPU-a", Health: autoheal.HealthOK}, {UUID: "GPU-b", Health: autoheal.HealthDegraded, Action: autoheal.AdviceResetGPU}}
 	say := func(gpu string, age, ttl time.Duration, clears bool) {
 		a.mu.Lock()
 		a.emitLocked(autoheal.Signal{
 			Rule: "nvidia/xid/79", Failure: autoheal.FailureGPU, Subject: autoheal.Ref{Kind: autoheal.RefGPU, ID: gpu}, TTL: ttl,
-			Conclusive: true, Clears: clears, Excerpt: "fallen off",
+			Conclusive: true, Clears: clears, Excerpt: "fallen off", Action: autoheal.AdviceRebootNode,
 		}, a.boot()-age)
 		a.mu.Unlock()
 		a.judgeGPUs()
@@ -32,7 +32,13 @@ func TestBrokenGPUCountsAsFailed(t *testing.T) {
 	want("one is broken", autoheal.HealthOK, autoheal.HealthFailed, 1)
 	a.judgeGPUs()
 	want("looked at again", autoheal.HealthOK, autoheal.HealthFailed, 1)
+	if got := a.node.GPUs[1].Action; got != autoheal.AdviceRebootNode {
+		t.Errorf("it asks for %q", got)
+	}
 	say("GPU-b", 0, time.Hour, true)
+	if got := a.node.GPUs[1].Action; got != autoheal.AdviceResetGPU {
+		t.Errorf("taken back, it asks for %q", got)
+	}
 	want("taken back", autoheal.HealthOK, autoheal.HealthDegraded, 0)
 	say("GPU-a", 2*time.Hour, time.Hour, false)
 	want("long ago", autoheal.HealthOK, autoheal.HealthDegraded, 0)

@@ -6,10 +6,8 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
-	"slices"
-	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -19,7 +17,10 @@ import (
 // Bounds of evidence (behaviour F4).
 const (
 	kernelLines = 200
-	maxEvidence = 64 << 10
+	maxEvidence = 64 << 10  // of one text
+	maxReport   = 512 << 10 // of the GPUs' report, which is long where they are many
+	// dumpTime is what a process gets to write its stacks before its log is read.
+	dumpTime = time.Second
 )
 
 // doCollect captures what a repair would destroy. A part that cannot be read says so instead of being absent.
@@ -27,16 +28,30 @@ func (a *Agent) doCollect(ctx context.Context, req nodeproto.CollectRequest) (*n
 	if err := a.epoch.admit(req.Epoch); err != nil {
 		return nil, err
 	}
+	report := make(chan string, 1)
+	a.wg.Go(func() { report <- a.gpuReport(ctx) }) // the one part that may take long
+	procs := readProcesses("/proc")
+	subjects := a.subjects(req)
 	texts := map[string]string{
 		"kernel":    a.kernelTail(),
-		"gpu":       a.gpuReport(ctx),
-		"processes": processList(),
+		"processes": a.processList(procs),
+		"stacks":    stacks(procs, subjects),
+	}
+	if req.Dump {
+		texts["stacks"] = dumpStacks(procs, subjects) + texts["stacks"]
+		a.pause(dumpTime)
 	}
 	if req.Workload != "" {
 		texts["log"] = a.logTail(ctx, req)
 	}
+	texts["gpu"] = <-report
+	secrets := a.secrets()
 	for name, text := range texts {
-		texts[name] = strings.ToValidUTF8(lastBytes(text, maxEvidence), "\uFFFD")
+		most := maxEvidence
+		if name == "gpu" {
+			most = maxReport
+		}
+		texts[name] = hide(strings.ToValidUTF8(lastBytes(text, most), "\uFFFD"), secrets)
 	}
 	return &nodeproto.CollectResponse{Texts: texts}, nil
 }
@@ -105,36 +120,30 @@ func readKmsg() (string, error) {
 	}
 }
 
-// processList shows every process: pid, parent, state, resident MiB and command line. Environments are not in it.
-func processList() string {
-	entries, err := os.ReadDir("/proc")
-	if err != nil {
-		return "not available: " + err.Error()
-	}
-	var pids []int
-	for _, e := range entries {
-		if pid, err := strconv.Atoi(e.Name()); err == nil {
-			pids = append(pids, pid)
+// shortValue is the longest value of the environment that is no secret: it would be found everywhere.
+const shortValue = 5
+
+// secrets are the values of the environments of all workloads that are here, by what stands for them.
+func (a *Agent) secrets() map[string]string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	out := map[string]string{}
+	for _, at := range a.attempts {
+		for name, value := range at.spec.Start.Spec.Env {
+			if len(value) > shortValue {
+				out[value] = "[" + name + "]"
+			}
 		}
 	}
-	slices.Sort(pids)
-	var b strings.Builder
-	b.WriteString("PID PPID STATE RSS_MB COMMAND\n")
-	for _, pid := range pids {
-		dir := filepath.Join("/proc", strconv.Itoa(pid))
-		_, rest, _ := strings.Cut(readProc(filepath.Join(dir, "stat")), ") ")
-		f := strings.Fields(rest)
-		if len(f) < 22 {
-			continue // it ended meanwhile
-		}
-		pages, _ := strconv.ParseInt(f[21], 10, 64) // the kernel writes numbers
-		command := strings.TrimSpace(strings.ReplaceAll(readProc(filepath.Join(dir, "cmdline")), "\x00", " "))
-		if command == "" {
-			continue // a kernel thread
-		}
-		fmt.Fprintf(&b, "%d %s %s %d %s\n", pid, f[1], f[0], pages*int64(os.Getpagesize())>>20, clip(command, 300))
+	return out
+}
+
+// hide replaces the values of environments by the names of their variables (behaviour F6).
+func hide(text string, secrets map[string]string) string {
+	for value, name := range secrets {
+		text = strings.ReplaceAll(text, value, name)
 	}
-	return b.String()
+	return text
 }
 
 // lastBytes keeps the end of a text.

@@ -79,6 +79,13 @@ func (a *Agent) inspect() error {
 	a.prepareGroups()
 	if a.opts.SimulateGPUs == "" {
 		a.prober = gpu.Find(a.clk)
+	}
+	n.Programs = !a.opts.NoPrograms
+	n.Caps = append(n.Caps, autoheal.Reboot)
+	if a.canReset() {
+		n.Caps = append(n.Caps, autoheal.ResetGPU)
+	}
+	if a.opts.SimulateGPUs == "" {
 		return nil
 	}
 	list, err := gpu.Simulate(a.opts.SimulateGPUs, a.opts.Name)

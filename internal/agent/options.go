@@ -48,6 +48,9 @@ type Options struct {
 	// Engines lists the sockets of container engines to look for; nil = the usual places of Docker and Podman.
 	Engines []string
 
+	// NoPrograms has the agent refuse to run the programs that the site configured for resets and tests.
+	NoPrograms bool
+
 	// EphemeralFD is an inherited pipe whose closing means that the parent died: everything is stopped and Run returns.
 	// 0 = none.
 	EphemeralFD int

@@ -160,7 +160,7 @@ func (a *Agent) renderLocked(c change, now time.Duration) nodeproto.Change {
 	}
 	if c.node != nil {
 		n := *c.node
-		n.UptimeMS = now.Milliseconds()
+		n.UptimeMS, n.Jobs = now.Milliseconds(), a.tellJobsLocked(now)
 		w.Node = &n
 	}
 	return w
@@ -168,7 +168,7 @@ func (a *Agent) renderLocked(c change, now time.Duration) nodeproto.Change {
 
 func (a *Agent) nodeLocked(now time.Duration) *nodeproto.NodeStatus {
 	n := a.node
-	n.UptimeMS = now.Milliseconds()
+	n.UptimeMS, n.Jobs = now.Milliseconds(), a.tellJobsLocked(now)
 	return &n
 }
 

@@ -37,7 +37,8 @@ func bareAgent(t testing.TB) *Agent {
 		log:   slog.New(slog.DiscardHandler), clk: clock.Real{}, boot: func() time.Duration { return time.Hour + time.Since(begin) },
 		life: "life-1", bootID: "boot-1", ctx: t.Context(), epoch: &epochFile{path: filepath.Join(t.TempDir(), "epoch")},
 		attempts: map[key]*attempt{}, floors: map[autoheal.WorkloadID]int{}, starting: map[key]*nodeproto.StartRequest{},
-		changed: make(chan struct{}), poll: make(chan struct{}), busy: map[int64]string{}, reported: map[autoheal.GPUID]autoheal.Health{},
+		changed: make(chan struct{}), poll: make(chan struct{}), busy: map[int64]string{}, reported: map[autoheal.GPUID]reported{},
+		minors: map[autoheal.GPUID]int{}, shut: map[autoheal.GPUID]autoheal.ActionID{}, jobs: jobBook{path: filepath.Join(t.TempDir(), "jobs.json")},
 	}
 }
 

@@ -207,7 +207,7 @@ func TestRealAgentOverGateway(t *testing.T) {
 		t.Errorf("exit %+v", s.Exit)
 	}
 	if col, err := call[nodeproto.CollectResponse](c, nodeproto.CmdCollect, nodeproto.CollectRequest{Epoch: 1, Workload: "wl-1"}); err != nil ||
-		!strings.Contains(col.Texts["gpu"], "SIMULATED") || !strings.Contains(col.Texts["processes"], "COMMAND") {
+		!strings.Contains(col.Texts["gpu"], "SIMULATED") || !strings.Contains(col.Texts["processes"], "PROGRAM") {
 		t.Errorf("evidence %v, %v", col.Texts, err)
 	}
 	stop.Epoch = 0

@@ -94,6 +94,9 @@ func (a *Agent) reserve(req *nodeproto.StartRequest) (spec *shim.Spec, repeated 
 	case a.starting[k] != nil:
 		return nil, false, errUnderWay
 	}
+	if a.boot() < a.shutNode {
+		return nil, false, refuse(nodeproto.CodeNodeFault, "start %s: this node is about to be rebooted; nothing was started", req.Workload)
+	}
 	if floor := a.floors[req.Workload]; req.Attempt <= floor {
 		return nil, false, refuse(nodeproto.CodeInvalid, "start %s: attempt %d was given up here; the next is %d", req.Workload, req.Attempt, floor+1)
 	}
@@ -125,22 +128,15 @@ func (a *Agent) release(k key) {
 
 // pickGPUsLocked returns the indices of the GPUs asked for, none of which another attempt may hold.
 func (a *Agent) pickGPUsLocked(req *nodeproto.StartRequest) ([]string, error) {
-	held := map[autoheal.GPUID]key{}
-	a.liveLocked(func(at *attempt) {
-		for _, id := range at.spec.Start.GPUs {
-			held[id] = at.key
-		}
-	})
-	for k, other := range a.starting {
-		for _, id := range other.GPUs {
-			held[id] = k
-		}
-	}
+	held := a.heldLocked()
 	indices := []string{}
 	for _, id := range req.GPUs {
 		i := slices.IndexFunc(a.node.GPUs, func(g autoheal.GPU) bool { return g.UUID == id })
 		if i < 0 {
 			return nil, refuse(nodeproto.CodeInvalid, "start %s: this node has no GPU %s", req.Workload, id)
+		}
+		if by, shut := a.shut[id]; shut {
+			return nil, refuse(nodeproto.CodeGPUBusy, "start %s: GPU %s is being reset or tested (%s)", req.Workload, id, by)
 		}
 		if by, busy := held[id]; busy {
 			return nil, refuse(nodeproto.CodeGPUBusy, "start %s: GPU %s is held by attempt %d of %s", req.Workload, id, by.attempt, by.workload)

@@ -52,6 +52,9 @@ func (a *Agent) watchGPUs() {
 
 // probeGPUs takes one report. What no report says is unknown, never good.
 func (a *Agent) probeGPUs(ctx context.Context) {
+	if a.isResetting() {
+		return // what it would say of a GPU that is being reset is no news, and it would keep the reset from working
+	}
 	reports, _, err := a.prober.Probe(ctx)
 	if ctx.Err() != nil {
 		return
@@ -59,6 +62,7 @@ func (a *Agent) probeGPUs(ctx context.Context) {
 	hung := a.prober.Hung()
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.tellHungLocked(hung)
 	n := a.copyNodeLocked()
 	for name := range n.Conditions {
 		if strings.HasPrefix(name, condGPUPrefix) || name == condGPUProbe || name == condDriverHung {
@@ -67,7 +71,7 @@ func (a *Agent) probeGPUs(ctx context.Context) {
 	}
 	if err != nil {
 		for i := range n.GPUs {
-			n.GPUs[i].Health = autoheal.HealthUnknown
+			n.GPUs[i].Health, n.GPUs[i].Action = autoheal.HealthUnknown, ""
 		}
 		n.Conditions[condGPUProbe] = clip(err.Error(), maxDetail)
 		if hung >= 2 && errors.Is(err, gpu.ErrHung) {
@@ -75,12 +79,31 @@ func (a *Agent) probeGPUs(ctx context.Context) {
 		}
 	} else {
 		n.GPUs = mergeGPUs(n.GPUs, reports, n.Conditions)
+		for _, r := range reports {
+			a.minors[r.GPU.UUID] = r.Minor
+		}
 	}
 	a.forgetBlameLocked(n)
 	a.blameGPUsLocked(n)
 	n.Capacity = withGPUs(n.Capacity, n.GPUs)
 	n.Allocatable = withGPUs(n.Allocatable, n.GPUs)
 	a.setNodeLocked(n)
+}
+
+func (a *Agent) isResetting() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.resetting
+}
+
+// tellHungLocked tells that the driver hangs as long as it does, and when it does not any more.
+func (a *Agent) tellHungLocked(probes int) {
+	hung := probes >= 2
+	if s := a.driverHung(probes); hung || a.hung {
+		s.Clears = !hung
+		a.emitLocked(s, a.boot())
+	}
+	a.hung = hung
 }
 
 // mergeGPUs takes over a report. A GPU that was there and is missing now has failed: it is not forgotten, because an
@@ -97,7 +120,7 @@ func mergeGPUs(known []autoheal.GPU, reports []gpu.Report, conditions map[string
 	}
 	for _, g := range known {
 		if !present[g.UUID] {
-			g.Health = autoheal.HealthFailed
+			g.Health, g.Action = autoheal.HealthFailed, autoheal.AdviceRebootNode
 			list = append(list, g)
 			conditions[condGPUPrefix+string(g.UUID)] = "missing from the driver's report"
 		}
@@ -134,7 +157,10 @@ func (a *Agent) gpuReport(ctx context.Context) string {
 		}
 		return b.String()
 	}
-	_, raw, err := a.prober.Probe(ctx)
+	if a.isResetting() {
+		return "not available: a GPU is being reset"
+	}
+	_, raw, err := a.prober.Look(ctx)
 	if err != nil {
 		return fmt.Sprintf("not available: %v\n%s", err, raw)
 	}

@@ -42,6 +42,7 @@ var Arrows = []Arrow{
 	{Package: "internal/signal/source", May: []string{"internal/signal"}, Remedy: keepLeaf},
 	{Package: "internal/store", Remedy: keepLeaf},
 	{Package: "internal/nodeproto", Remedy: keepLeaf},
+	{Package: "internal/program", May: []string{"internal/clock"}, NoRoot: true, Remedy: keepLeaf},
 	{
 		Package: "internal/openclaw", May: []string{"internal/clock"}, NoRoot: true,
 		Remedy: "the protocol knows no noun of ours; translate at its caller",
@@ -64,7 +65,7 @@ var Arrows = []Arrow{
 		Package: "internal/agent",
 		May: []string{
 			"internal/agent/cgroup", "internal/agent/container", "internal/agent/gpu", "internal/agent/sense", "internal/agent/shim",
-			"internal/openclaw", "internal/signal", "internal/clock", "internal/nodeproto",
+			"internal/openclaw", "internal/signal", "internal/clock", "internal/nodeproto", "internal/program",
 		},
 		Tests:  []string{"internal/gateway"},
 		Remedy: "an agent runs on a machine that may be cut off: it takes orders over the protocol and decides nothing",
@@ -89,7 +90,7 @@ var Arrows = []Arrow{
 	{
 		Package: "internal/driver/claw",
 		May: []string{
-			"internal/openclaw", "internal/place", "internal/store", "internal/clock", "internal/nodeproto",
+			"internal/openclaw", "internal/place", "internal/store", "internal/clock", "internal/nodeproto", "internal/program",
 		},
 		Tests:  []string{"internal/gateway", "internal/agent", "internal/agent/shim"},
 		Remedy: "a driver implements the port and knows neither the engine nor another driver",

@@ -27,7 +27,9 @@ const (
 )
 
 // Commands lists every command.
-func Commands() []string { return []string{CmdPoll, CmdStatus, CmdStart, CmdStop, CmdLogs, CmdCollect} }
+func Commands() []string {
+	return []string{CmdPoll, CmdStatus, CmdStart, CmdStop, CmdLogs, CmdCollect, CmdReset, CmdTest, CmdReboot}
+}
 
 // Error codes that an agent answers with, beside the gateway's own.
 const (
@@ -35,6 +37,8 @@ const (
 	CodeLeaseExpired = "LEASE_EXPIRED" // an at-most-once start while contact is not proven: nothing was started
 	CodeInvalid      = "INVALID"       // the request is wrong
 	CodeGPUBusy      = "GPU_BUSY"      // an assigned GPU is held by another attempt
+	CodeInUse        = "IN_USE"        // what a repair is about is in use; Message says by whom
+	CodeOtherBoot    = "OTHER_BOOT"    // the request was meant for another boot of this node
 	CodeNodeFault    = "NODE_FAULT"    // this machine cannot start it (its disk, its control groups, its processes): nothing was started
 	CodeUnsupported  = "UNSUPPORTED"   // no container runtime, no right, …; Message says what was looked for
 	CodeNotFound     = "NOT_FOUND"
@@ -101,11 +105,13 @@ type NodeStatus struct {
 	Allocatable autoheal.Resources `json:"allocatable"`
 	GPUs        []autoheal.GPU     `json:"gpus"` // UsedBy and Quarantined are the healer's, not the agent's
 	Caps        []autoheal.Verb    `json:"caps"`
-	SelfStop    bool               `json:"selfStop"`   // its shims enforce the lease
-	Cgroups     string             `json:"cgroups"`    // "v1", "v2", "none: reason"
-	Runtimes    []string           `json:"runtimes"`   // images other than host: "docker:/var/run/docker.sock"; empty = host only
-	Conditions  map[string]string  `json:"conditions"` // disk_full, memory_pressure, …
-	Warnings    []string           `json:"warnings"`   // said at start: no cgroup rights, …
+	Programs    bool               `json:"programs"`       // it runs programs of the site's own
+	Jobs        []JobStatus        `json:"jobs,omitempty"` // the latest resets and tests, oldest first
+	SelfStop    bool               `json:"selfStop"`       // its shims enforce the lease
+	Cgroups     string             `json:"cgroups"`        // "v1", "v2", "none: reason"
+	Runtimes    []string           `json:"runtimes"`       // images other than host: "docker:/var/run/docker.sock"; empty = host only
+	Conditions  map[string]string  `json:"conditions"`     // disk_full, memory_pressure, …
+	Warnings    []string           `json:"warnings"`       // said at start: no cgroup rights, …
 	UptimeMS    int64              `json:"uptimeMs"`
 }
 
@@ -220,14 +226,18 @@ type LogLine struct {
 	Words []string `json:"words,omitempty"`
 }
 
-// CollectRequest captures evidence before a repair (behaviour F4).
+// CollectRequest captures evidence before a repair (behaviour F4): of the node, and of what uses a GPU or is one workload
+// where that is named. With Dump, processes that catch SIGQUIT get one, by which many write their stacks.
 type CollectRequest struct {
 	Epoch    uint64              `json:"epoch"`
 	Action   autoheal.ActionID   `json:"action"`
 	Workload autoheal.WorkloadID `json:"workload,omitempty"`
+	GPU      autoheal.GPUID      `json:"gpu,omitempty"`
+	Dump     bool                `json:"dump,omitempty"`
 }
 
-// CollectResponse holds named texts: kernel lines, GPU report, process list.
+// CollectResponse holds named texts: kernel lines, GPU report, process list, stacks, the end of a workload's log. What
+// could not be had says why. Environment values are not in them.
 type CollectResponse struct {
 	Texts map[string]string `json:"texts"`
 }

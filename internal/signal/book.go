@@ -149,6 +149,16 @@ func (b *Book) Clear(code string) {
 	}
 }
 
+// Forget removes the signals that match: what they were about has been mended.
+func (b *Book) Forget(match func(Found) bool) {
+	for key, e := range b.entries {
+		if match(e.Found) {
+			b.remove(key, e)
+			b.Withdrawn++
+		}
+	}
+}
+
 // Entries lists the signals in the order of their first lines.
 func (b *Book) Entries() []*Entry {
 	out := make([]*Entry, 0, len(b.entries))

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"autoheal.dev/autoheal"
 	"autoheal.dev/autoheal/internal/clock"
 )
@@ -24,16 +26,17 @@ func TestParse(t *testing.T) {
 	}
 	want := []struct {
 		health autoheal.Health
+		action autoheal.Advice
 		reason string
 	}{
-		{autoheal.HealthOK, ""},
-		{autoheal.HealthFailed, "the driver asks for a reset"},
-		{autoheal.HealthDegraded, "row remapping is pending"},
-		{autoheal.HealthFailed, "row remapping failed"},
-		{autoheal.HealthDegraded, "3 uncorrectable DRAM errors"},
-		{autoheal.HealthFailed, "SRAM error threshold"},
-		{autoheal.HealthDegraded, "Drain and Reset"},
-		{autoheal.HealthUnknown, "Unknown Error"},
+		{autoheal.HealthOK, "", ""},
+		{autoheal.HealthFailed, autoheal.AdviceResetGPU, "the driver asks for a reset"},
+		{autoheal.HealthDegraded, autoheal.AdviceResetGPU, "row remapping is pending"},
+		{autoheal.HealthFailed, autoheal.AdviceReplaceHW, "row remapping failed"},
+		{autoheal.HealthDegraded, "", "3 uncorrectable DRAM errors"},
+		{autoheal.HealthFailed, autoheal.AdviceReplaceHW, "SRAM error threshold"},
+		{autoheal.HealthDegraded, autoheal.AdviceResetGPU, "Drain and Reset"},
+		{autoheal.HealthUnknown, "", "Unknown Error"},
 	}
 	if len(reports) != len(want) {
 		t.Fatalf("%d GPUs", len(reports))
@@ -43,11 +46,14 @@ func TestParse(t *testing.T) {
 		if r.GPU.Health != want[i].health || !strings.Contains(reasons, want[i].reason) || (want[i].reason == "") != (reasons == "") {
 			t.Errorf("GPU %d is %s because %q, want %s because %q", i, r.GPU.Health, reasons, want[i].health, want[i].reason)
 		}
-		if r.GPU.Index != i || r.GPU.Simulated {
+		if r.GPU.Index != i || r.GPU.Simulated || r.Minor != i || r.GPU.Action != want[i].action {
 			t.Errorf("GPU %d: %+v", i, r.GPU)
 		}
 	}
 	g := reports[2].GPU
+	if g.Serial != "1650123000002" || g.Driver != "575.51.02" || g.Firmware != "VBIOS 96.00.89.00.01, GSP 575.51.02" {
+		t.Errorf("GPU %+v", g)
+	}
 	if g.PCI != "0000:3a:00.0" || g.MemoryMB != 81559 || g.Model != "NVIDIA H100 80GB HBM3" || g.UUID != "GPU-5c89852e-1111-2222-3333-444444440002" {
 		t.Errorf("GPU %+v", g)
 	}
@@ -77,25 +83,79 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-func TestProbeNeverTwiceAtOnce(t *testing.T) {
-	fifo := filepath.Join(t.TempDir(), "started")
-	script := filepath.Join(t.TempDir(), "nvidia-smi")
-	// Ends only when killed: cat opens the pipe that nobody writes.
-	if err := os.WriteFile(script, []byte("#!/bin/sh\necho x >>'"+fifo+"'\nexec sleep 1000\n"), 0o700); err != nil {
+// script makes a program of these lines that stands for nvidia-smi.
+func script(t *testing.T, lines string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "nvidia-smi")
+	if err := os.WriteFile(path, []byte("#!/bin/sh\n"+lines+"\n"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	ctx := t.Context()
-	p := NewProber([]string{script}, &impatient{})
-	for range 3 {
-		if _, _, err := p.Probe(ctx); !errors.Is(err, ErrHung) {
-			t.Fatalf("probe: %v", err)
+	return path
+}
+
+// A child that hangs is counted, and no other one is started beside it.
+func TestProbeNeverTwiceAtOnce(t *testing.T) {
+	began := filepath.Join(t.TempDir(), "began")
+	p := NewProber(script(t, "echo x >>'"+began+"'\nexec sleep 1000"), &impatient{})
+	stuck := &child{began: p.clk.Now(), done: make(chan struct{})}
+	p.child = stuck // which cannot be killed
+	for n := range 3 {
+		if _, _, err := p.Probe(t.Context()); !errors.Is(err, ErrHung) || p.Hung() != n+1 {
+			t.Fatalf("probe %d: %v, %d hung", n, err, p.Hung())
 		}
-		p.mu.Lock()
-		p.running = true // as if the child could not be killed
-		p.mu.Unlock()
 	}
-	if p.Hung() != 3 {
-		t.Errorf("%d hung probes", p.Hung())
+	if _, _, err := p.Look(t.Context()); !errors.Is(err, ErrHung) || p.Hung() != 3 {
+		t.Errorf("a look: %v, %d hung", err, p.Hung())
+	}
+	stuck.began = stuck.began.Add(-2 * ProbeTimeout)
+	if _, _, err := p.Probe(t.Context()); !errors.Is(err, ErrHung) || p.Hung() != 4 {
+		t.Errorf("after its time: %v, %d hung", err, p.Hung())
+	}
+	if _, err := os.Stat(began); err == nil {
+		t.Error("another child was started")
+	}
+	p.child = nil // the kernel has let it go
+	if _, _, err := p.Probe(t.Context()); !errors.Is(err, ErrHung) || p.Hung() != 5 {
+		t.Errorf("one that can be killed: %v, %d hung", err, p.Hung())
+	}
+}
+
+// Who asks while a child runs gets its answer.
+func TestProbeShared(t *testing.T) {
+	dir := t.TempDir()
+	fixture, err := filepath.Abs("testdata/h100x8.xml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, pipe := range []string{"/ready", "/go"} {
+		if err := unix.Mkfifo(dir+pipe, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p := NewProber(script(t, "echo x >>'"+dir+"/began'\necho >'"+dir+"/ready'\nread x <'"+dir+"/go'\nexec cat '"+fixture+"'"), clock.Real{})
+	looking, gone := context.WithCancel(t.Context())
+	answers := make(chan int, 2)
+	ask := func(ctx context.Context, f func(context.Context) ([]Report, []byte, error)) {
+		reports, _, _ := f(ctx) // none with an error
+		answers <- len(reports)
+	}
+	go ask(looking, p.Look)
+	if _, err := os.ReadFile(dir + "/ready"); err != nil {
+		t.Fatal(err)
+	}
+	go ask(t.Context(), p.Probe)
+	gone()
+	if n := <-answers; n != 0 {
+		t.Errorf("who went away got %d reports", n)
+	}
+	if err := os.WriteFile(dir+"/go", []byte("\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if n := <-answers; n != 8 {
+		t.Errorf("%d reports", n)
+	}
+	if b, err := os.ReadFile(dir + "/began"); err != nil || string(b) != "x\n" {
+		t.Errorf("%q children began, %v", b, err)
 	}
 }
 
@@ -105,15 +165,11 @@ type impatient struct{ clock.Real }
 func (impatient) NewTimer(time.Duration) clock.Timer { return clock.Real{}.NewTimer(0) }
 
 func TestProbeAnswers(t *testing.T) {
-	script := filepath.Join(t.TempDir(), "nvidia-smi")
 	fixture, err := filepath.Abs("testdata/h100x8.xml")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(script, []byte("#!/bin/sh\nexec cat '"+fixture+"'\n"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	reports, raw, err := NewProber([]string{script}, clock.Real{}).Probe(context.Background())
+	reports, raw, err := NewProber(script(t, "exec cat '"+fixture+"'"), clock.Real{}).Probe(context.Background())
 	if err != nil || len(reports) != 8 || len(raw) == 0 {
 		t.Errorf("%d reports, %d bytes, %v", len(reports), len(raw), err)
 	}

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"autoheal.dev/autoheal"
 	"autoheal.dev/autoheal/internal/clock"
 )
 
@@ -21,13 +22,22 @@ const maxReport = 16 << 20
 // Prober asks nvidia-smi, never twice at once: a child that hangs in the driver cannot be killed, and another one would
 // hang beside it.
 type Prober struct {
-	argv []string
+	tool string // nvidia-smi
 	clk  clock.Clock
 
 	mu sync.Mutex
 	// mu guards what follows.
-	running bool
-	hung    int // probes in a row without an answer
+	child *child // nil when none runs
+	hung  int    // probes in a row without an answer
+}
+
+// child is one nvidia-smi under way, whose answer everybody gets who asks meanwhile.
+type child struct {
+	began time.Time
+	done  chan struct{} // closed when it has ended; what follows is set by then
+	late  bool          // its time was over: it was killed
+	out   []byte
+	err   error
 }
 
 // Find returns a prober for the nvidia-smi of this machine, or nil where there is none: then there are no GPUs.
@@ -36,11 +46,16 @@ func Find(clk clock.Clock) *Prober {
 	if err != nil {
 		return nil
 	}
-	return NewProber([]string{path, "-q", "-x"}, clk)
+	return NewProber(path, clk)
 }
 
-// NewProber makes a prober that runs argv.
-func NewProber(argv []string, clk clock.Clock) *Prober { return &Prober{argv: argv, clk: clk} }
+// NewProber makes a prober that runs the program at path.
+func NewProber(path string, clk clock.Clock) *Prober { return &Prober{tool: path, clk: clk} }
+
+// ResetCommand is what resets a GPU with the driver's own tool.
+func (p *Prober) ResetCommand(id autoheal.GPUID) []string {
+	return []string{p.tool, "--gpu-reset", "-i", string(id)}
+}
 
 // Hung returns how many probes in a row got no answer; two mean that the driver hangs (behaviour E2).
 func (p *Prober) Hung() int {
@@ -50,58 +65,111 @@ func (p *Prober) Hung() int {
 }
 
 // Probe returns the reports and the raw text. While an earlier child is stuck it returns ErrHung at once and counts.
-func (p *Prober) Probe(ctx context.Context) ([]Report, []byte, error) {
+func (p *Prober) Probe(ctx context.Context) ([]Report, []byte, error) { return p.ask(ctx, 1) }
+
+// Look is a probe that counts for nothing when it gets no answer.
+func (p *Prober) Look(ctx context.Context) ([]Report, []byte, error) { return p.ask(ctx, 0) }
+
+// Settle waits until no child is under way, or has had its time.
+func (p *Prober) Settle(ctx context.Context) {
 	p.mu.Lock()
-	if p.running {
-		p.hung++
-		p.mu.Unlock()
-		return nil, nil, fmt.Errorf("%w: the child of an earlier probe is stuck", ErrHung)
-	}
-	p.running = true
+	c := p.child
 	p.mu.Unlock()
-	type answer struct {
-		out []byte
-		err error
+	if c == nil {
+		return
 	}
-	runCtx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	done := make(chan answer, 1)
-	// The one goroutine here that nobody waits for: its child may be stuck in the kernel until the machine is rebooted.
-	go func() {
-		out, err := p.run(runCtx)
-		p.mu.Lock()
-		p.running = false
-		p.mu.Unlock()
-		done <- answer{out, err}
-	}()
-	timer := p.clk.NewTimer(ProbeTimeout)
+	timer := p.clk.NewTimer(max(0, ProbeTimeout-p.clk.Now().Sub(c.began)))
 	defer timer.Stop()
 	select {
-	case a := <-done:
-		return p.answered(a.out, a.err)
+	case <-c.done:
+	case <-timer.C():
+	case <-ctx.Done():
+	}
+}
+
+// ask waits for the child under way, or for a new one, at most until it has had its time.
+func (p *Prober) ask(ctx context.Context, counts int) ([]Report, []byte, error) {
+	p.mu.Lock()
+	c := p.child
+	if c == nil {
+		runCtx := ctx
+		if counts == 0 { // whoever only looks may go away before others who have joined
+			runCtx = context.WithoutCancel(ctx)
+		}
+		c = p.begin(runCtx)
+	}
+	left := ProbeTimeout - p.clk.Now().Sub(c.began)
+	p.mu.Unlock()
+	if left <= 0 {
+		return p.unanswered(counts, "the child of an earlier probe is stuck")
+	}
+	timer := p.clk.NewTimer(left)
+	defer timer.Stop()
+	select {
+	case <-c.done:
+		return p.answered(c, counts)
 	case <-ctx.Done():
 		return nil, nil, fmt.Errorf("probe GPUs: %w", context.Cause(ctx))
 	case <-timer.C():
-		p.mu.Lock()
-		p.hung++
-		p.mu.Unlock()
-		return nil, nil, fmt.Errorf("%w: no answer in %s", ErrHung, ProbeTimeout)
+		return p.unanswered(counts, "no answer in "+ProbeTimeout.String())
 	}
 }
 
-func (p *Prober) answered(out []byte, err error) ([]Report, []byte, error) {
+func (p *Prober) unanswered(counts int, why string) ([]Report, []byte, error) {
 	p.mu.Lock()
-	p.hung = 0 // whatever it said, the driver answered
-	p.mu.Unlock()
-	if err != nil {
-		return nil, out, fmt.Errorf("run nvidia-smi: %w: %s", err, bytes.TrimSpace(out[:min(len(out), 300)]))
+	defer p.mu.Unlock()
+	p.hung += counts
+	return nil, nil, fmt.Errorf("%w: %s", ErrHung, why)
+}
+
+// begin starts a child. It is called with p.mu held.
+func (p *Prober) begin(ctx context.Context) *child {
+	c := &child{began: p.clk.Now(), done: make(chan struct{})}
+	p.child = c
+	runCtx, cancel := context.WithCancel(ctx)
+	timer := p.clk.NewTimer(ProbeTimeout)
+	// The goroutines here are those that nobody waits for: the child may be stuck in the kernel until the machine is
+	// rebooted. It is asked to end when its time is over.
+	go func() {
+		defer cancel()
+		defer timer.Stop()
+		select {
+		case <-c.done:
+		case <-timer.C():
+			p.mu.Lock()
+			c.late = true
+			p.mu.Unlock()
+		}
+	}()
+	go func() {
+		c.out, c.err = p.run(runCtx)
+		p.mu.Lock()
+		p.child = nil
+		close(c.done)
+		p.mu.Unlock()
+	}()
+	return c
+}
+
+func (p *Prober) answered(c *child, counts int) ([]Report, []byte, error) {
+	p.mu.Lock()
+	late := c.late
+	if !late {
+		p.hung = 0 // whatever it said, the driver answered
 	}
-	reports, err := Parse(out)
-	return reports, out, err
+	p.mu.Unlock()
+	if late {
+		return p.unanswered(counts, "no answer in "+ProbeTimeout.String())
+	}
+	if c.err != nil {
+		return nil, c.out, fmt.Errorf("run nvidia-smi: %w: %s", c.err, bytes.TrimSpace(c.out[:min(len(c.out), 300)]))
+	}
+	reports, err := Parse(c.out)
+	return reports, c.out, err
 }
 
 func (p *Prober) run(ctx context.Context) ([]byte, error) {
-	cmd := exec.CommandContext(ctx, p.argv[0], p.argv[1:]...)
+	cmd := exec.CommandContext(ctx, p.tool, "-q", "-x")
 	cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C"}
 	out := &limited{}
 	cmd.Stdout, cmd.Stderr = out, out

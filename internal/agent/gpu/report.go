@@ -4,6 +4,7 @@ import (
 	"encoding/xml"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -14,8 +15,7 @@ import (
 type Report struct {
 	GPU     autoheal.GPU
 	Reasons []string // why Health is not ok
-	Serial  string
-	Driver  string
+	Minor   int      // N of /dev/nvidiaN; -1 where it is not told
 }
 
 // smiLog is the part of `nvidia-smi -q -x` (nvidia_smi_log, DTD v12 and v13) that is read. Values are texts: any of
@@ -31,6 +31,9 @@ type smiGPU struct {
 	Model       string `xml:"product_name"`
 	UUID        string `xml:"uuid"`
 	Serial      string `xml:"serial"`
+	Minor       string `xml:"minor_number"`
+	VBIOS       string `xml:"vbios_version"`
+	GSP         string `xml:"gsp_firmware_version"`
 	PerfState   string `xml:"performance_state"`
 	MemoryTotal string `xml:"fb_memory_usage>total"`
 
@@ -71,61 +74,123 @@ func Parse(data []byte) ([]Report, error) {
 			return nil, fmt.Errorf("read nvidia-smi report: GPU %d has the UUID %q", i, g.UUID)
 		}
 		seen[g.UUID] = true
-		health, reasons := g.health()
+		health, action, reasons := g.health()
 		reports = append(reports, Report{
 			GPU: autoheal.GPU{
 				UUID: autoheal.GPUID(g.UUID), Index: i, PCI: normalPCI(g.ID), Model: strings.TrimSpace(g.Model), Vendor: "nvidia",
 				MemoryMB: mebibytes(g.MemoryTotal), Health: health,
+				Serial: told(g.Serial), Driver: told(l.Driver), Firmware: g.firmware(), Action: action,
 			},
-			Reasons: reasons, Serial: g.Serial, Driver: l.Driver,
+			Reasons: reasons, Minor: g.minor(),
 		})
 	}
 	return reports, nil
 }
 
-// health weighs the worst statement. A statement that cannot be read is no statement; that none can be read on a GPU
-// that answers otherwise is ok, as on models without ECC.
-func (g *smiGPU) health() (autoheal.Health, []string) {
-	var failed, degraded []string
-	check := func(to *[]string, bad bool, reason string) {
-		if bad {
-			*to = append(*to, reason)
-		}
+// statements are what a report says of one GPU.
+type statements struct {
+	failed, degraded []string
+	action           autoheal.Advice
+}
+
+// actions are what statements ask for, the least first.
+var actions = []autoheal.Advice{"", autoheal.AdviceResetGPU, autoheal.AdviceRebootNode, autoheal.AdviceReplaceHW}
+
+// asks keeps what asks for most.
+func (s *statements) asks(a autoheal.Advice) {
+	if slices.Index(actions, a) > slices.Index(actions, s.action) {
+		s.action = a
 	}
-	switch action := strings.ToLower(g.Recovery); action {
+}
+
+func (s *statements) failedIf(bad bool, action autoheal.Advice, reason string) {
+	if bad {
+		s.failed = append(s.failed, reason)
+		s.asks(action)
+	}
+}
+
+func (s *statements) degradedIf(bad bool, action autoheal.Advice, reason string) {
+	if bad {
+		s.degraded = append(s.degraded, reason)
+		s.asks(action)
+	}
+}
+
+// recovery takes over the driver's own verdict.
+func (s *statements) recovery(verdict string) {
+	switch action := strings.ToLower(verdict); action {
 	case "", "none", "n/a", "[n/a]":
-	case "reset", "reboot":
-		failed = append(failed, "the driver asks for a "+action)
+	case "reset":
+		s.failedIf(true, autoheal.AdviceResetGPU, "the driver asks for a reset")
+	case "reboot":
+		s.failedIf(true, autoheal.AdviceRebootNode, "the driver asks for a reboot")
 	default: // drain p2p, drain and reset, and what later drivers add
-		degraded = append(degraded, "the driver asks for: "+g.Recovery)
+		s.degradedIf(true, autoheal.AdviceResetGPU, "the driver asks for: "+verdict)
 	}
-	check(&failed, yes(g.ResetRequired), "a reset is required")
-	check(&degraded, yes(g.DrainAdvised), "drain and reset are recommended")
-	check(&failed, yes(g.RemapFailure), "row remapping failed")
-	check(&failed, yes(g.Unrepairable), "memory is unrepairable")
-	check(&failed, yes(g.SRAMThreshold), "the SRAM error threshold is exceeded")
-	check(&degraded, yes(g.RemapPending), "row remapping is pending")
-	check(&degraded, yes(g.RetirePending), "page retirement is pending")
-	check(&degraded, yes(g.ChannelPending), "a channel repair is pending")
-	check(&degraded, yes(g.TPCPending), "a TPC repair is pending")
+}
+
+// health weighs the worst statement, and says what all of them ask for. A statement that cannot be read is no statement;
+// that none can be read on a GPU that answers otherwise is ok, as on models without ECC.
+func (g *smiGPU) health() (autoheal.Health, autoheal.Advice, []string) {
+	const reset, replace = autoheal.AdviceResetGPU, autoheal.AdviceReplaceHW
+	s := statements{}
+	s.recovery(g.Recovery)
+	s.failedIf(yes(g.ResetRequired), reset, "a reset is required")
+	s.degradedIf(yes(g.DrainAdvised), reset, "drain and reset are recommended")
+	s.failedIf(yes(g.RemapFailure), replace, "row remapping failed")
+	s.failedIf(yes(g.Unrepairable), replace, "memory is unrepairable")
+	s.failedIf(yes(g.SRAMThreshold), replace, "the SRAM error threshold is exceeded")
+	s.degradedIf(yes(g.RemapPending), reset, "row remapping is pending")
+	s.degradedIf(yes(g.RetirePending), reset, "page retirement is pending")
+	s.degradedIf(yes(g.ChannelPending), reset, "a channel repair is pending")
+	s.degradedIf(yes(g.TPCPending), reset, "a TPC repair is pending")
 	sram := count(g.VolatileSRAM) + count(g.VolatileParity) + count(g.VolatileSECDED)
-	check(&degraded, count(g.VolatileDRAM) > 0, fmt.Sprintf("%d uncorrectable DRAM errors", count(g.VolatileDRAM)))
-	check(&degraded, sram > 0, fmt.Sprintf("%d uncorrectable SRAM errors", sram))
+	s.degradedIf(count(g.VolatileDRAM) > 0, "", fmt.Sprintf("%d uncorrectable DRAM errors", count(g.VolatileDRAM)))
+	s.degradedIf(sram > 0, "", fmt.Sprintf("%d uncorrectable SRAM errors", sram))
 	for _, text := range []string{g.PerfState, g.MemoryTotal, g.Model} {
 		if strings.Contains(strings.ToLower(text), "requires reset") {
-			failed = append(failed, "it does not answer: "+text)
+			s.failedIf(true, reset, "it does not answer: "+text)
 			break
 		}
 	}
 	switch {
-	case len(failed) > 0:
-		return autoheal.HealthFailed, append(failed, degraded...)
-	case len(degraded) > 0:
-		return autoheal.HealthDegraded, degraded
+	case len(s.failed) > 0:
+		return autoheal.HealthFailed, s.action, append(s.failed, s.degraded...)
+	case len(s.degraded) > 0:
+		return autoheal.HealthDegraded, s.action, s.degraded
 	case strings.Contains(g.PerfState, "Unknown Error") || strings.Contains(g.MemoryTotal, "Unknown Error"):
-		return autoheal.HealthUnknown, []string{"the driver cannot read it: Unknown Error"}
+		return autoheal.HealthUnknown, "", []string{"the driver cannot read it: Unknown Error"}
 	}
-	return autoheal.HealthOK, nil
+	return autoheal.HealthOK, "", nil
+}
+
+// told returns a text, or nothing where the driver says in words that it does not tell.
+func told(s string) string {
+	s = strings.TrimSpace(s)
+	if s == "N/A" || strings.HasPrefix(s, "[") || strings.Contains(s, "Unknown Error") || strings.Contains(s, "requires reset") {
+		return ""
+	}
+	return s
+}
+
+func (g *smiGPU) firmware() string {
+	var out []string
+	if v := told(g.VBIOS); v != "" {
+		out = append(out, "VBIOS "+v)
+	}
+	if v := told(g.GSP); v != "" {
+		out = append(out, "GSP "+v)
+	}
+	return strings.Join(out, ", ")
+}
+
+func (g *smiGPU) minor() int {
+	n, err := strconv.Atoi(strings.TrimSpace(g.Minor))
+	if err != nil {
+		return -1
+	}
+	return n
 }
 
 func yes(s string) bool { return strings.EqualFold(strings.TrimSpace(s), "yes") }

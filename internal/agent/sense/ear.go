@@ -112,5 +112,16 @@ func (e *Ear) Found() []signal.Found {
 	return out
 }
 
+// Forget drops what stands and matches, without telling: whoever mended it does. Said again, it is new.
+func (e *Ear) Forget(match func(signal.Found) bool) {
+	e.book.Forget(match)
+	standing := e.book.Entries()
+	for entry := range e.grown {
+		if !slices.Contains(standing, entry) {
+			delete(e.grown, entry)
+		}
+	}
+}
+
 // Dropped counts what there was no place for.
 func (e *Ear) Dropped() int { return e.book.Dropped }
