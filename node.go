@@ -119,9 +119,6 @@ type GPU struct {
 	Serial   string `json:"serial,omitempty"`
 	Firmware string `json:"firmware,omitempty"` // versions of video BIOS and GSP
 	Driver   string `json:"driver,omitempty"`
-
-	// Action is what its driver, or the kernel's record that it is blamed for, asks for; empty where nothing does.
-	Action Advice `json:"action,omitempty"`
 }
 
 // ByAutoheal is the owner of the healer's own marks.

@@ -227,7 +227,7 @@ func (u *up) openDriver(ctx context.Context) error {
 	u.driver = claw.New(claw.Options{
 		Operator: u.gateway.Operator(), DB: u.db, Clock: u.clock, Logger: u.logger, Epoch: u.epoch, BootID: bootID(),
 		ProbeInterval: pol.Node.ProbeInterval, ProbeTimeout: pol.Node.ProbeTimeout, SelfStop: selfStop,
-		Classify: u.classify, Approve: u.approve, Rules: u.rules, ClusterName: pol.Cluster.Name, NominationTTL: pol.Preemption.NominationTTL,
+		Classify: u.classify, Approve: u.approve, Rules: u.rules, Programs: u.programs, ClusterName: pol.Cluster.Name, NominationTTL: pol.Preemption.NominationTTL,
 	})
 	// It outlives the interrupt: the workloads are ended through it.
 	if err := u.driver.Start(context.WithoutCancel(ctx)); err != nil {
@@ -250,6 +250,18 @@ func (u *up) rules() (string, nodeproto.Rules) {
 	}
 	sum := sha256.Sum256(text)
 	return hex.EncodeToString(sum[:8]), rules
+}
+
+// programs are the site's own programs for repairs, by the configuration in force.
+func (u *up) programs() claw.Programs {
+	pol := u.policy.Load()
+	timed := func(argv []string, most time.Duration) nodeproto.Program {
+		return nodeproto.Program{Argv: argv, TimeoutMS: most.Milliseconds()}
+	}
+	return claw.Programs{
+		Reset: timed(pol.Repair.ResetCommand, pol.Repair.Timeout), Test: timed(pol.Node.ReturnTest.Command, pol.Node.ReturnTest.Timeout),
+		Reboot: pol.Repair.RebootCommand, Fence: pol.Fence.Command, RebootTime: pol.Repair.Timeout,
+	}
 }
 
 // approve admits the nodes of this cluster: those that it starts itself, with the commands of its own agents.
@@ -313,9 +325,8 @@ func (u *up) blocked(err error) {
 
 func (u *up) openDoor(ctx context.Context) error {
 	socket := cmp.Or(u.opt.Socket, u.policy.Load().API.Socket, filepath.Join(u.opt.Data, "api.sock"))
-	captures, _ := any(u.driver).(autoheal.Captures)
 	door := &httpapi.Server{Socket: socket, Log: u.logger, Env: &tool.Env{
-		Cluster: u.driver, Workloads: u.driver, Nodes: joining{u.driver}, Captures: captures, Healer: u.engine, Now: u.clock.Now,
+		Cluster: u.driver, Workloads: u.driver, Nodes: joining{u.driver}, Captures: u.driver, Healer: u.engine, Now: u.clock.Now,
 		Policy: u.policy.Load, Config: u.inForce.Load,
 	}}
 	if err := door.Start(ctx); err != nil {

@@ -10,7 +10,6 @@ var notYet = []string{
 	"autoHeal.alerts.receivers",
 	"autoHeal.alerts.repeatInterval",
 	"autoHeal.fence.command",
-	"autoHeal.repair.",
 	"autoHeal.preemption.chain",
 	"autoHeal.preemption.enabled",
 	"autoHeal.preemption.forClasses",

@@ -177,7 +177,7 @@ func (f *Fleet) Metrics(_ context.Context, q autoheal.MetricQuery) iter.Seq2[aut
 				if f.w.drv.contacts[m.id].link == autoheal.LinkUp {
 					up = 1
 				}
-				out = append(out, autoheal.Series{Name: q.Metric, Labels: map[string]string{"node": string(m.id)}, Points: []autoheal.Point{{At: f.clock.Now(), Value: up}}})
+				out = append(out, autoheal.Series{Name: q.Metric, Labels: map[string]string{"node_id": string(m.id)}, Points: []autoheal.Point{{At: f.clock.Now(), Value: up}}})
 			}
 		})
 		for _, s := range out {

@@ -114,6 +114,7 @@ var calls = map[string]string{
 	"incident_approve":    `{"incidentId":"inc-000002"}`,
 	"incident_dismiss":    `{"incidentId":"inc-000003"}`,
 	"incident_release":    `{"incidentId":"inc-000002"}`,
+	"evidence_get":        `{"incidentId":"inc-000002","part":"kernel"}`,
 	"postmortem_get":      `{}`,
 	"bundle_get":          `{"incidentId":"inc-000003"}`,
 	"report_get":          `{"since":"2d"}`,

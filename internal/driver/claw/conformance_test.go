@@ -95,8 +95,15 @@ func openRegistry(t testing.TB, dir string, o store.Options) *store.DB {
 func driverOptions(op openclaw.Operator, db *store.DB, epoch uint64) Options {
 	return Options{
 		Operator: op, DB: db, Epoch: epoch, SelfStop: time.Minute, Classify: classify,
-		Approve: func(string, []string) bool { return true },
+		Approve:  func(string, []string) bool { return true },
+		Programs: func() Programs { return somePrograms },
 	}
+}
+
+// somePrograms make every repair possible and do nothing.
+var somePrograms = Programs{
+	Test:  nodeproto.Program{Argv: []string{"/usr/bin/gpu-test", "-r", "2"}, TimeoutMS: 300_000},
+	Fence: []string{"/bin/true"}, Reboot: []string{"/bin/true"}, RebootTime: time.Minute,
 }
 
 // startDriver starts a life, which ends with the test at the latest.

@@ -34,6 +34,14 @@ func (d *Driver) Do(ctx context.Context, a autoheal.Action) autoheal.Result {
 		return d.doStop(ctx, a) // unlocks
 	case autoheal.Collect:
 		return d.doCollect(ctx, a) // unlocks
+	case autoheal.ResetGPU:
+		return d.doReset(ctx, a) // unlocks
+	case autoheal.Test:
+		return d.doTest(ctx, a) // unlocks
+	case autoheal.Reboot:
+		return d.doReboot(ctx, a) // unlocks
+	case autoheal.Fence:
+		return d.doFence(ctx, a) // unlocks
 	}
 	defer d.mu.Unlock()
 	e, err := d.plan(a)
@@ -53,7 +61,7 @@ func (d *Driver) admitLocked(ctx context.Context, a autoheal.Action) (res autohe
 	switch {
 	case !d.started || d.runCtx.Err() != nil:
 		return refuse(autoheal.ErrUnavailable, "the driver does not run")
-	case !slices.Contains(verbs(), a.Verb):
+	case !slices.Contains(d.verbs(), a.Verb):
 		return refuse(autoheal.ErrUnsupported, "this driver cannot %s", a.Verb)
 	case a.ID == "":
 		return refuse(autoheal.ErrInvalid, "an action needs an ID")
@@ -75,7 +83,7 @@ func (d *Driver) admitLocked(ctx context.Context, a autoheal.Action) (res autohe
 	case verb != a.Verb:
 		return refuse(autoheal.ErrConflict, "the action ID was used for a %s", verb)
 	}
-	return autoheal.Result{Action: a.ID, Outcome: autoheal.OutcomeDone, Proof: d.stopProofLocked(a), At: now}, true
+	return autoheal.Result{Action: a.ID, Outcome: autoheal.OutcomeDone, Proof: d.proofLocked(a), At: now}, true
 }
 
 func (d *Driver) refused(a autoheal.Action, err *autoheal.Error) autoheal.Result {
@@ -210,15 +218,9 @@ func (d *Driver) planUncordon(a autoheal.Action) (effect, *autoheal.Error) {
 
 func (d *Driver) planGPU(a autoheal.Action) (effect, *autoheal.Error) {
 	id := autoheal.GPUID(a.Target.ID)
-	if a.Target.Kind != autoheal.RefGPU {
-		return effect{}, problem(autoheal.ErrInvalid, "%s needs a GPU, not a %s", a.Verb, a.Target.Kind)
-	}
-	n := d.nodeOfGPU(id)
-	if n == nil {
-		return effect{}, problem(autoheal.ErrNotFound, "no node has this GPU")
-	}
-	if g := a.Target.Generation; g != "" && n.bootID != "" && g != n.bootID {
-		return effect{}, problem(autoheal.ErrConflict, "node %s has booted since: this was meant for boot %s", n.id, g)
+	n, err := d.targetGPU(a)
+	if err != nil {
+		return effect{}, err
 	}
 	return d.nodeEffect(n, func(c *node, now time.Time) {
 		old, marked := c.gpuMarks[id]
@@ -253,7 +255,7 @@ func (d *Driver) planDrain(a autoheal.Action) (effect, *autoheal.Error) {
 	if err != nil {
 		return effect{}, err
 	}
-	if n.status != nil && !slices.Contains(n.caps(), autoheal.Drain) {
+	if n.status != nil && !slices.Contains(d.capsLocked(n), autoheal.Drain) {
 		return effect{}, problem(autoheal.ErrUnsupported, "the agent of %s cannot stop workloads", n.id)
 	}
 	grace := a.Params.Grace
@@ -318,53 +320,6 @@ func (d *Driver) refreshLocked(n *node, now time.Time) {
 	}
 }
 
-// doCollect asks a node for evidence and keeps it. It is called with d.mu held and releases it.
-func (d *Driver) doCollect(ctx context.Context, a autoheal.Action) autoheal.Result {
-	n, id, err := d.collectTarget(a)
-	if err != nil {
-		d.mu.Unlock()
-		return d.refused(a, err)
-	}
-	req := nodeproto.CollectRequest{Epoch: d.epoch, Action: a.ID, Workload: id}
-	d.mu.Unlock()
-	var resp nodeproto.CollectResponse
-	cerr := d.call(ctx, n.device, nodeproto.CmdCollect, d.key("collect/"+string(a.ID)), req, &resp, d.budget(a, time.Minute))
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if cerr != nil {
-		return d.failed(a, cerr)
-	}
-	now := d.clock.Now()
-	return d.acceptLocked(ctx, a, effect{rows: []row{
-		exec(`INSERT INTO fleet_evidence (action, node, texts, at) VALUES (?,?,?,?) ON CONFLICT (action) DO NOTHING`,
-			string(a.ID), string(n.id), text(resp.Texts), nanos(now)),
-		exec(`DELETE FROM fleet_evidence WHERE seq <= (SELECT max(seq) FROM fleet_evidence) - ?`, keepEvidence),
-	}})
-}
-
-func (d *Driver) collectTarget(a autoheal.Action) (*node, autoheal.WorkloadID, *autoheal.Error) {
-	var n *node
-	var id autoheal.WorkloadID
-	switch a.Target.Kind {
-	case autoheal.RefNode:
-		n = d.nodes[autoheal.NodeID(a.Target.ID)]
-	case autoheal.RefGPU:
-		n = d.nodeOfGPU(autoheal.GPUID(a.Target.ID))
-	case autoheal.RefWorkload:
-		id = autoheal.WorkloadID(a.Target.ID)
-		if w := d.workloads[id]; w != nil && w.current() != nil {
-			n = d.nodes[w.current().node]
-		}
-	}
-	switch {
-	case n == nil:
-		return nil, "", problem(autoheal.ErrNotFound, "there is no node to collect from")
-	case n.status != nil && !slices.Contains(n.caps(), autoheal.Collect):
-		return nil, "", problem(autoheal.ErrUnsupported, "the agent of %s cannot collect", n.id)
-	}
-	return n, id, nil
-}
-
 // budget is how long an invoke may take: until the action's deadline, at most most.
 func (d *Driver) budget(a autoheal.Action, most time.Duration) time.Duration {
 	if a.Deadline.IsZero() {
@@ -384,7 +339,7 @@ func (d *Driver) failed(a autoheal.Action, err error) autoheal.Result {
 		e.Kind, e.Detail, outcome = autoheal.ErrTimeout, "the node did not answer; it may happen late", autoheal.OutcomeUnknown
 	default:
 		e.Kind = kindOf(nodeCode(err))
-		e.Detail = "the node refused"
+		e.Detail = "the node refused: " + refusalText(err)
 		if a.Verb == autoheal.Stop && e.Kind == autoheal.ErrNotFound {
 			// The agent says so of an attempt that it is just starting. Not found would read as stopped.
 			e.Kind = autoheal.ErrUnavailable
@@ -395,7 +350,7 @@ func (d *Driver) failed(a autoheal.Action, err error) autoheal.Result {
 
 func kindOf(code string) autoheal.ErrorKind {
 	switch code {
-	case nodeproto.CodeStaleEpoch:
+	case nodeproto.CodeStaleEpoch, nodeproto.CodeInUse, nodeproto.CodeOtherBoot:
 		return autoheal.ErrConflict
 	case nodeproto.CodeInvalid:
 		return autoheal.ErrInvalid

@@ -158,7 +158,7 @@ func (d *Driver) doStop(ctx context.Context, a autoheal.Action) autoheal.Result 
 	if n == nil {
 		return d.refused(a, problem(autoheal.ErrNotFound, "its node %s is not known any more", at.node))
 	}
-	if n.status != nil && !slices.Contains(n.caps(), autoheal.Stop) {
+	if n.status != nil && !slices.Contains(d.capsLocked(n), autoheal.Stop) {
 		return d.refused(a, problem(autoheal.ErrUnsupported, "the agent of %s cannot stop workloads", n.id))
 	}
 	order := stopOrder{Action: a.ID, Reason: stopReason(a), Grace: a.Params.Grace, Force: a.Params.Force}
@@ -227,8 +227,13 @@ func proofOf(at *attempt) autoheal.Proof {
 	return autoheal.ProofExitObserved
 }
 
-func (d *Driver) stopProofLocked(a autoheal.Action) autoheal.Proof {
-	if a.Verb != autoheal.Stop {
+// proofLocked is the proof that an accepted action gives, also when it is asked for again.
+func (d *Driver) proofLocked(a autoheal.Action) autoheal.Proof {
+	switch a.Verb {
+	case autoheal.Fence:
+		return autoheal.ProofPowerOff
+	case autoheal.Stop:
+	default:
 		return ""
 	}
 	w, err := d.targetWorkload(a)
@@ -278,7 +283,7 @@ func (d *Driver) stopForGoodLocked(ctx context.Context, a autoheal.Action, w *wo
 	}
 	res := d.acceptLocked(ctx, a, e)
 	if res.Outcome == autoheal.OutcomeDone {
-		res.Proof = d.stopProofLocked(a)
+		res.Proof = d.proofLocked(a)
 	}
 	return res
 }

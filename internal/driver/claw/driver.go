@@ -46,6 +46,9 @@ type Options struct {
 	// Rules gives the site's own signal rules, for the agents, under a name that changes with them; nil or "" for none.
 	Rules func() (hash string, rules nodeproto.Rules)
 
+	// Programs gives the site's own programs for repairs; nil for none.
+	Programs func() Programs
+
 	ClusterName   string
 	NominationTTL time.Duration // 60 s by default
 }
@@ -68,6 +71,9 @@ func (o *Options) defaults() {
 	}
 	if o.Rules == nil {
 		o.Rules = func() (string, nodeproto.Rules) { return "", nodeproto.Rules{} }
+	}
+	if o.Programs == nil {
+		o.Programs = func() Programs { return Programs{} }
 	}
 	if o.Approve == nil {
 		o.Approve = func(string, []string) bool { return false }
@@ -132,6 +138,7 @@ type Driver struct {
 var (
 	_ autoheal.Cluster   = (*Driver)(nil)
 	_ autoheal.Workloads = (*Driver)(nil)
+	_ autoheal.Captures  = (*Driver)(nil)
 )
 
 // New returns a driver that does nothing until Start.
@@ -227,16 +234,16 @@ func (d *Driver) Stop(ctx context.Context) error {
 	}
 }
 
-// Capabilities returns what the driver can do: it neither resets GPUs, nor reboots or powers off nodes.
+// Capabilities returns what the driver can do. Which repairs are among it depends on the site's programs.
 func (d *Driver) Capabilities() autoheal.Capabilities {
-	return autoheal.Capabilities{Verbs: verbs(), GPUQuarantine: true, ExactFit: true, SelfStop: d.opts.SelfStop > 0}
+	return autoheal.Capabilities{Verbs: d.verbs(), GPUQuarantine: true, ExactFit: true, SelfStop: d.opts.SelfStop > 0}
 }
 
-func verbs() []autoheal.Verb {
-	return []autoheal.Verb{
+func (d *Driver) verbs() []autoheal.Verb {
+	return append([]autoheal.Verb{
 		autoheal.Cordon, autoheal.Uncordon, autoheal.QuarantineGPU, autoheal.ReleaseGPU, autoheal.Drain, autoheal.Stop,
 		autoheal.Start, autoheal.Scale, autoheal.Pause, autoheal.Resume, autoheal.Collect, autoheal.Refresh,
-	}
+	}, d.opts.Programs().repairVerbs()...)
 }
 
 // kick wakes the reconcile loop.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -39,7 +40,11 @@ type fakeAgent struct {
 	notify   chan struct{}
 	gone     chan struct{}      // closed when the connection breaks
 	starts   map[attemptRef]int // how often an attempt really began
-	slow     time.Duration      // time from SIGTERM to the end
+	jobs     map[autoheal.ActionID]int
+	holds    []int64 // milliseconds for which it was asked to stay empty
+	asked    nodeproto.CollectRequest
+	began    map[autoheal.ActionID]time.Time
+	slow     time.Duration // time from SIGTERM to the end
 }
 
 type fakeAttempt struct {
@@ -55,12 +60,14 @@ func newFakeAgent(name string, gpus int) *fakeAgent {
 		name: name, device: "dev-" + name, online: true, life: name + "-life-1", lives: 1, boot: name + "-boot-1",
 		sent: map[int64]time.Time{}, attempts: map[attemptRef]*fakeAttempt{}, floor: map[autoheal.WorkloadID]int{},
 		at: map[int64]time.Time{}, notify: make(chan struct{}), gone: make(chan struct{}), starts: map[attemptRef]int{},
+		jobs: map[autoheal.ActionID]int{}, began: map[autoheal.ActionID]time.Time{},
 		status: nodeproto.NodeStatus{
 			Name: name, Platform: "linux", SelfStop: true,
 			Labels:      map[string]string{autoheal.LabelRack: "r1", "host": name},
 			Allocatable: autoheal.Resources{CPUMilli: 8000, MemoryMB: 16000, GPUs: gpus},
 			Capacity:    autoheal.Resources{CPUMilli: 8000, MemoryMB: 16000, GPUs: gpus},
-			Caps:        []autoheal.Verb{autoheal.Start, autoheal.Stop, autoheal.Collect, autoheal.Refresh},
+			Caps:        []autoheal.Verb{autoheal.Start, autoheal.Stop, autoheal.Collect, autoheal.Refresh, autoheal.Reboot, autoheal.ResetGPU},
+			Programs:    true,
 		},
 	}
 	for i := range gpus {
@@ -103,7 +110,17 @@ func (a *fakeAgent) handle(ctx context.Context, p openclaw.InvokeParams) (payloa
 	case nodeproto.CmdLogs:
 		return answer(p, a.logs)
 	case nodeproto.CmdCollect:
-		return nodeproto.CollectResponse{Texts: map[string]string{"kernel": "lines of " + a.name}}, false, nil
+		return answer(p, a.collect)
+	case nodeproto.CmdReset:
+		return answer(p, func(r nodeproto.ResetRequest) (any, bool, error) {
+			return a.job(r.Epoch, nodeproto.JobStatus{Action: r.Action, Verb: autoheal.ResetGPU, Target: autoheal.Ref{Kind: autoheal.RefGPU, ID: string(r.GPU)}})
+		})
+	case nodeproto.CmdTest:
+		return answer(p, func(r nodeproto.TestRequest) (any, bool, error) {
+			return a.job(r.Epoch, nodeproto.JobStatus{Action: r.Action, Verb: autoheal.Test, Target: r.Target, Output: strings.Join(r.Program.Argv, " ")})
+		})
+	case nodeproto.CmdReboot:
+		return answer(p, a.hold)
 	}
 	return nil, false, errNode(nodeproto.CodeUnsupported, p.Command)
 }
@@ -187,6 +204,10 @@ func (a *fakeAgent) answerLocked(r nodeproto.PollRequest) *nodeproto.PollRespons
 	for _, c := range a.ring {
 		if c.Seq > r.After {
 			c.AgeMS = time.Since(a.at[c.Seq]).Milliseconds()
+			if c.Node != nil {
+				status := a.describeLocked()
+				c.Node = &status
+			}
 			if c.Workload != nil {
 				s := a.viewLocked(attemptRef{c.Workload.Workload, c.Workload.Attempt})
 				if s != nil {
@@ -204,7 +225,7 @@ func (a *fakeAgent) answerLocked(r nodeproto.PollRequest) *nodeproto.PollRespons
 // listLocked answers with everything in one page; seq is at least 1, because 0 asks for a listing.
 func (a *fakeAgent) listLocked(resp *nodeproto.PollResponse) *nodeproto.PollResponse {
 	a.seq = max(a.seq, 1)
-	status := a.status
+	status := a.describeLocked()
 	resp.Full, resp.Node, resp.Seq = true, &status, a.seq
 	for _, ref := range slices.SortedFunc(maps.Keys(a.attempts), attemptRef.compare) {
 		resp.Workloads = append(resp.Workloads, *a.viewLocked(ref))

@@ -452,16 +452,6 @@ func TestStrayAttemptsAreShownAndLeftAlone(t *testing.T) {
 	})
 }
 
-func TestEvidenceIsKept(t *testing.T) {
-	inFleet(t, 1, 0, func(t *testing.T, f *fleet) {
-		f.do(t, autoheal.Action{ID: "inc-000004/1", Verb: autoheal.Collect, Target: autoheal.NodeRef("n1")})
-		got, err := f.Evidence(t.Context(), "inc-000004/1")
-		if err != nil || got["kernel"] == "" {
-			t.Errorf("%v %v", got, err)
-		}
-	})
-}
-
 func TestLogsOfAWorkload(t *testing.T) {
 	inFleet(t, 2, 0, func(t *testing.T, f *fleet) {
 		id := f.submit(t, "c/1", service("web"))

@@ -3,7 +3,6 @@ package claw
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"iter"
 	"maps"
 	"slices"
@@ -126,20 +125,6 @@ func (d *Driver) linesOf(ctx context.Context, s logSource, q autoheal.LogQuery, 
 		out = append(out, autoheal.LogLine{
 			At: when, Level: l.Level, Source: l.Stream, Node: s.node, Workload: s.ref.id, Attempt: cmp.Or(l.Attempt, s.ref.n), Message: l.Message, Words: l.Words,
 		})
-	}
-	return out, nil
-}
-
-// Evidence returns what a collect action captured.
-func (d *Driver) Evidence(ctx context.Context, id autoheal.ActionID) (map[string]string, error) {
-	var raw string
-	err := d.opts.DB.Read().QueryRowContext(ctx, `SELECT texts FROM fleet_evidence WHERE action = ?`, string(id)).Scan(&raw)
-	if err != nil {
-		return nil, &autoheal.Error{Kind: autoheal.ErrNotFound, Op: "read evidence of " + string(id), Err: err}
-	}
-	out := map[string]string{}
-	if err := json.Unmarshal([]byte(raw), &out); err != nil {
-		return nil, &autoheal.Error{Kind: autoheal.ErrInternal, Op: "read evidence of " + string(id), Err: err}
 	}
 	return out, nil
 }

@@ -17,9 +17,9 @@ var metrics = map[string]func(d *Driver, add func(value float64, labels ...strin
 		for _, id := range d.nodeIDsLocked() {
 			switch d.nodes[id].link {
 			case autoheal.LinkUp:
-				add(1, "node", string(id))
+				add(1, "node_id", string(id))
 			case autoheal.LinkSilent:
-				add(0, "node", string(id))
+				add(0, "node_id", string(id))
 			}
 		}
 	},
@@ -32,7 +32,7 @@ var metrics = map[string]func(d *Driver, add func(value float64, labels ...strin
 			}
 			for _, g := range n.status.GPUs {
 				if v, known := value[g.Health]; known {
-					add(v, "node", string(id), "gpu", string(g.UUID), "index", strconv.Itoa(g.Index), "model", g.Model, "simulated", strconv.FormatBool(g.Simulated))
+					add(v, "node_id", string(id), "gpu", string(g.UUID), "index", strconv.Itoa(g.Index), "model", g.Model, "simulated", strconv.FormatBool(g.Simulated))
 				}
 			}
 		}
@@ -40,14 +40,14 @@ var metrics = map[string]func(d *Driver, add func(value float64, labels ...strin
 	"gpus_free": func(d *Driver, add func(float64, ...string)) {
 		for _, id := range d.nodeIDsLocked() {
 			if d.nodes[id].link == autoheal.LinkUp {
-				add(float64(d.index.Free(id).GPUs), "node", string(id))
+				add(float64(d.index.Free(id).GPUs), "node_id", string(id))
 			}
 		}
 	},
 	"workload_restarts": func(d *Driver, add func(float64, ...string)) {
 		for _, id := range slices.Sorted(maps.Keys(d.workloads)) {
 			if w := d.workloads[id]; !w.isParent() {
-				add(float64(w.restarts()), "workload", string(id))
+				add(float64(w.restarts()), "workload_id", string(id))
 			}
 		}
 	},

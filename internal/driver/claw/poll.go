@@ -35,7 +35,7 @@ func (d *Driver) pollAnswered(ctx context.Context, n *node, req nodeproto.PollRe
 		d.saveNodeLocked(ctx, n)
 	}
 	if r.Node != nil {
-		d.describedLocked(ctx, n, r.Node)
+		d.describedLocked(ctx, n, r.Node, at)
 	}
 	if r.Full {
 		d.listPageLocked(ctx, n, req, r, sent, at)
@@ -60,7 +60,8 @@ func (d *Driver) newLifeLocked(n *node, r *nodeproto.PollResponse, at time.Time)
 	n.answered, n.lastSeen = at, at
 }
 
-func (d *Driver) describedLocked(ctx context.Context, n *node, s *nodeproto.NodeStatus) {
+func (d *Driver) describedLocked(ctx context.Context, n *node, s *nodeproto.NodeStatus, at time.Time) {
+	n.jobs, s.Jobs = jobsOf(n, s.Jobs, at), nil
 	same := n.status != nil
 	if same {
 		a, b := *n.status, *s
@@ -76,6 +77,32 @@ func (d *Driver) describedLocked(ctx context.Context, n *node, s *nodeproto.Node
 	if !same {
 		d.saveNodeLocked(ctx, n)
 	}
+}
+
+// jobsOf turns what a node tells of its jobs into times. What is known stays as it was: ages differ by how long an answer
+// takes.
+func jobsOf(n *node, told []nodeproto.JobStatus, at time.Time) []autoheal.Job {
+	var out []autoheal.Job
+	for _, s := range told {
+		j := autoheal.Job{
+			Action: s.Action, Verb: s.Verb, Target: s.Target, State: s.State, Detail: s.Detail, Output: s.Output, Simulated: s.Simulated,
+			StartedAt: at.Add(-age(s.StartedMS)),
+		}
+		if j.Target.Kind == autoheal.RefNode {
+			j.Target.ID = string(n.id)
+		}
+		if s.State != autoheal.JobRunning {
+			j.EndedAt = at.Add(-age(s.EndedMS))
+		}
+		if i := slices.IndexFunc(n.jobs, func(k autoheal.Job) bool { return k.Action == s.Action }); i >= 0 {
+			j.StartedAt = n.jobs[i].StartedAt
+			if !n.jobs[i].EndedAt.IsZero() {
+				j.EndedAt = n.jobs[i].EndedAt
+			}
+		}
+		out = append(out, j)
+	}
+	return out
 }
 
 func (d *Driver) saveNodeLocked(ctx context.Context, n *node) {
@@ -136,7 +163,7 @@ func (d *Driver) missingLocked(ctx context.Context, n *node, a *attempt, at time
 func (d *Driver) changeLocked(ctx context.Context, n *node, c *nodeproto.Change, at time.Time) {
 	switch {
 	case c.Node != nil:
-		d.describedLocked(ctx, n, c.Node)
+		d.describedLocked(ctx, n, c.Node, at)
 	case c.Workload != nil:
 		d.observeLocked(ctx, n, c.Workload, at, false)
 	case c.Signal != nil:

@@ -11,12 +11,10 @@ import (
 	"autoheal.dev/autoheal"
 )
 
-// keepActions bounds how many accepted actions are remembered, keepEvidence how many captures, keepLineage how many
-// attempts of one workload.
+// keepActions bounds how many accepted actions are remembered, keepLineage how many attempts of one workload.
 const (
-	keepActions  = 20000
-	keepEvidence = 200
-	keepLineage  = 50
+	keepActions = 20000
+	keepLineage = 50
 )
 
 // row is one change of the registry.

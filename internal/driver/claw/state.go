@@ -132,7 +132,8 @@ type node struct {
 	marks    []autoheal.Mark
 	gpuMarks map[autoheal.GPUID]autoheal.Mark
 	drain    *drainOrder
-	status   *nodeproto.NodeStatus
+	status   *nodeproto.NodeStatus // without its jobs
+	jobs     []autoheal.Job        // as told last
 	bootID   string
 
 	connected   bool // as the gateway says: a hint
@@ -215,7 +216,7 @@ func (d *Driver) viewLocked(n *node) *autoheal.Node {
 	if n.drain != nil && n.drain.Stays != "" {
 		v.Conditions["drain"] = n.drain.Stays
 	}
-	v.Caps = n.caps()
+	v.Caps, v.Jobs = d.capsLocked(n), slices.Clone(n.jobs)
 	if !n.speaksPoll() {
 		v.Source, v.Ready = "clawnode", false
 		v.Conditions["agent"] = "the agent does not offer " + nodeproto.CmdPoll
@@ -245,23 +246,24 @@ func (n *node) speaksPoll() bool {
 	return len(n.commands) == 0 || slices.Contains(n.commands, nodeproto.CmdPoll)
 }
 
-// caps are the verbs that work on this node: those that need only the registry, and those that its agent declares.
-func (n *node) caps() []autoheal.Verb {
+// capsLocked are the verbs that work on this node: those that need only the registry, those that its agent declares, and
+// the repairs that the site has programs for.
+func (d *Driver) capsLocked(n *node) []autoheal.Verb {
+	programs := d.opts.Programs()
+	repairs := programs.repairVerbs()
+	declares := func(v autoheal.Verb) bool { return n.status != nil && slices.Contains(n.status.Caps, v) }
 	var out []autoheal.Verb
-	for _, v := range verbs() {
-		needsAgent := v == autoheal.Start || v == autoheal.Stop || v == autoheal.Collect || v == autoheal.Drain
-		if !needsAgent {
-			out = append(out, v)
-			continue
+	for _, v := range d.verbs() {
+		ok := true
+		switch {
+		case v == autoheal.Start, v == autoheal.Stop, v == autoheal.Collect:
+			ok = declares(v)
+		case v == autoheal.Drain:
+			ok = declares(autoheal.Stop)
+		case slices.Contains(repairs, v):
+			ok = n.offers(v, programs)
 		}
-		if v == autoheal.Drain {
-			v = autoheal.Stop
-			if n.status != nil && slices.Contains(n.status.Caps, v) {
-				out = append(out, autoheal.Drain)
-			}
-			continue
-		}
-		if n.status != nil && slices.Contains(n.status.Caps, v) {
+		if ok {
 			out = append(out, v)
 		}
 	}

@@ -48,6 +48,10 @@ var checks = []struct {
 	{"LostThenSyncedAnew", checkLost},
 	{"RefreshTellsAnew", checkRefresh},
 	{"LogsAndMetrics", checkReads},
+	{"RepairsAreJobs", checkRepair},
+	{"RebootsAreOfEmptyNodes", checkReboot},
+	{"FencingProves", checkFence},
+	{"CapturesAreKept", checkCollect},
 }
 
 func checkListing(b *bench) {
