@@ -21,6 +21,7 @@ type healer struct {
 	ticking bool
 	looked  time.Time // when the loop last took its input
 	asked   time.Time // when it meant to do so again
+	late    bool      // it comes round later than that
 	wake    time.Time
 	busy    map[string]time.Time // until when a target's queue is taken
 	frozenQ []func()             // what was to leave while the process stood still
@@ -146,10 +147,10 @@ func (h *healer) step() {
 func (h *healer) overslept() time.Duration {
 	late := h.s.q.now.Sub(h.asked)
 	h.asked = h.s.q.now
-	if !h.s.late {
+	if !h.late {
 		return 0
 	}
-	h.s.late = false
+	h.late = false
 	if h.s.w.sabotaged("stalls-go-unnoticed") {
 		return 0
 	}
@@ -183,7 +184,7 @@ func (h *healer) deliver(in heal.Input) {
 	records := s.sabotageRecords(ready.Records)
 	if len(records) > 0 {
 		if err := s.store.Append(context.Background(), records); err != nil {
-			if s.store.Head().Seq >= records[len(records)-1].Seq && s.healer == h { // kept all the same
+			if last, head := records[len(records)-1], s.store.Head(); head.Seq == last.Seq && head.Epoch == last.Epoch { // kept all the same
 				s.durable(records)
 			}
 			h.appendFailed(err)

@@ -278,8 +278,12 @@ func (s *sim) editConfig(f Fault) {
 // looking.
 func (s *sim) wokeLate(h *healer) {
 	s.rested = s.q.now
-	if !h.blocked && s.q.now.Sub(h.asked) > s.pol.Node.ProbeTimeout {
-		s.late, s.looking = true, s.q.now
+	if h.blocked || s.q.now.Sub(h.asked) <= s.pol.Node.ProbeTimeout {
+		return
+	}
+	h.late = true
+	if h == s.healer { // an old leader that wakes up says nothing of what the present one has seen
+		s.looking = s.q.now
 	}
 }
 

@@ -91,8 +91,7 @@ type sim struct {
 	commits  []int // actions of each commit
 	commands int
 	replied  map[string]bool // commands that were answered
-	late     bool
-	quieting bool // the faults are over
+	quieting bool            // the faults are over
 	done     bool
 	broken   *Violation
 
