@@ -234,6 +234,9 @@ func (c *Core) hold(p *proposal, gate string, v verdict) {
 	if p.rec != nil && p.k.what == "" {
 		c.after(key{inc: p.i.ID, w: p.rec.Workload, what: dutyWarn}, c.now.Add(p.rec.Objective/4))
 	}
+	if p.rec == nil && p.i != nil {
+		c.dirty[key{inc: p.i.ID, what: dutyWarn}] = true
+	}
 }
 
 func (c *Core) release(p *proposal) {

@@ -131,7 +131,7 @@ func (c *Core) notifyEnd(i *incident) {
 		}
 		c.alert(i, alertSpec{
 			name: "needs-a-person", severity: autoheal.SeverityCritical, dedup: fmt.Sprintf("%s escalated %d", i.ID, i.Reopened),
-			text: escalation(i),
+			text: escalation(i) + c.offerDrains(i),
 		})
 	}
 }
@@ -149,6 +149,12 @@ func (c *Core) goodNews(i *incident) string {
 func escalation(i *incident) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s needs a person: %s.", i.Subject, strings.TrimSuffix(i.Cause, "."))
+	if c := rootCause(i); c.Quote != "" {
+		fmt.Fprintf(&b, " It was told by %s, %s: %q.", c.Source, c.Confidence, clip(c.Quote, 200))
+	}
+	if i.Repeats > 0 {
+		fmt.Fprintf(&b, " It happened %s before within 30 days.", times(i.Repeats, "time", "times"))
+	}
 	for _, w := range i.Order {
 		if rec := i.Recoveries[w]; rec.End == autoheal.EndEscalated {
 			fmt.Fprintf(&b, " %s: %s.", w, strings.TrimSuffix(i.withoutCause(rec.Reason), "."))
@@ -214,10 +220,49 @@ func (c *Core) stepPage(i *incident, rec *recovery) {
 	})
 }
 
+// stepWarnSubject warns of a step on the subject that has been held for a quarter of the shortest objective of the workloads
+// that cannot move before it is done.
+func (c *Core) stepWarnSubject(i *incident) {
+	lead, ok := i.waitsForSubject()
+	if i.Held == nil || !ok || i.Phase.Ended() || i.Held.Reason == autoheal.ReasonApprovalNeeded { // that was said when it was asked for
+		return
+	}
+	k := key{inc: i.ID, what: dutyWarn}
+	if c.d.Storm != nil && !c.d.Storm.Released {
+		c.await(k, time.Time{}, "storm")
+		return
+	}
+	if at := i.Held.Since.Add(lead.Objective / 4); c.now.Before(at) {
+		c.after(k, at)
+		return
+	}
+	verb, _ := heldVerb(i, i.Subject)
+	c.alert(i, alertSpec{
+		name: "recovery-held", severity: autoheal.SeverityWarning, dedup: fmt.Sprintf("%s held %s %s", i.ID, verb, i.Held.Reason),
+		text: fmt.Sprintf("%s of %s has been held for a quarter of the objective of %s, which waits for it (%s): %s", verb, i.Subject, lead.Workload, i.Held.Reason, i.Held.Detail),
+	})
+}
+
+// waitsForSubject returns the recovery with the shortest objective of those that have not begun: where a part is broken, what
+// runs on it is not touched before the part is contained. Off a silent node work moves whether it is cordoned or not.
+func (i *incident) waitsForSubject() (lead *recovery, ok bool) {
+	for _, w := range i.Order {
+		rec := i.Recoveries[w]
+		if i.Kind != autoheal.NodeOffline && rec.Step == autoheal.StepWaiting && (lead == nil || rec.Objective < lead.Objective) {
+			lead = rec
+		}
+	}
+	return lead, lead != nil
+}
+
 // stepWarn warns of a recovery that has been held for a quarter of its objective (behaviour F2). A fence that is waited out
 // is no news: it is part of how such a workload is recovered.
 func (c *Core) stepWarn(i *incident, rec *recovery) {
-	if rec == nil || rec.Step == autoheal.StepDone || rec.Held == nil || i.Phase.Ended() || !c.now.Before(rec.Deadline) {
+	if rec == nil {
+		c.stepWarnSubject(i)
+		return
+	}
+	if rec.Step == autoheal.StepDone || rec.Held == nil || i.Phase.Ended() || !c.now.Before(rec.Deadline) {
 		return // over, or late: then the page says it
 	}
 	k := key{inc: i.ID, w: rec.Workload, what: dutyWarn}

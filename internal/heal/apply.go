@@ -193,6 +193,9 @@ func (d *durable) foldApproval(r journal.Record) error {
 	case journal.ApprovalUsed:
 		return set(p.ID, approvalUsed, "")
 	case journal.ApprovalExpired:
+		if a := d.Approvals[p.ID]; a != nil {
+			a.Void = p.Reason
+		}
 		return set(p.ID, approvalExpired, "")
 	}
 	return nil

@@ -135,6 +135,7 @@ const (
 	dutyPace     = "pace"     // moves off silent nodes wait for their turn
 	dutyOpen     = "open"     // an incident is to be marked with all that belongs to it
 	dutyApproval = "approval" // an approval expires
+	dutyOffer    = "offer"    // an offer that was taken waits for its gates
 	dutyCrowd    = "crowd"    // many nodes fell silent: find out what it means
 )
 
@@ -396,7 +397,7 @@ func (c *Core) step(k key) {
 		c.stepMark(string(k.w))
 	case k.what == dutyStorm:
 		c.stepStorm()
-	case k.what == dutyApproval:
+	case k.what == dutyApproval, k.what == dutyOffer:
 		c.stepApproval(string(k.w))
 	case k.what == dutyCrowd:
 		c.stepCrowd()

@@ -39,12 +39,18 @@ func describe(r journal.Record) string {
 	case journal.AlertQueued:
 		return fmt.Sprintf("alert %s (%s): %s", p.Name, p.Severity, p.Text)
 	case journal.ApprovalAsked:
+		if p.Offer {
+			return fmt.Sprintf("offered, with approval %s: %s %s", p.ID, p.Verb, p.Target)
+		}
 		return fmt.Sprintf("approval %s asked for %s %s", p.ID, p.Verb, p.Target)
 	case journal.ApprovalGiven:
 		return fmt.Sprintf("approval %s given by %s", p.ID, p.By)
 	case journal.ApprovalUsed:
 		return fmt.Sprintf("approval %s used by %s", p.ID, p.Action)
 	case journal.ApprovalExpired:
+		if p.Reason != "" {
+			return fmt.Sprintf("approval %s is void: %s", p.ID, p.Reason)
+		}
 		return fmt.Sprintf("approval %s expired", p.ID)
 	case journal.Command:
 		return fmt.Sprintf("%s asked for %s: %s", p.Actor, strings.TrimSpace(string(p.Verb)+" "+p.Target.ID), p.Reply)

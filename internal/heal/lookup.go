@@ -22,10 +22,16 @@ type lookup struct {
 	xidsLike  map[string][]detect.Xid     // the last errors of GPUs, by the program that ran there
 }
 
-// approvalKey is what an approval is for: one verb on one generation of a target.
+// approvalKey is what an approval is for: one verb on one generation of a target, for one incident or one agent.
 type approvalKey struct {
-	verb   autoheal.Verb
-	target autoheal.Ref
+	incident autoheal.IncidentID
+	actor    string // of a command; the engine acts for incidents
+	verb     autoheal.Verb
+	target   autoheal.Ref
+}
+
+func (a *approval) key() approvalKey {
+	return approvalKey{a.Incident, a.Actor, a.Verb, a.Target}
 }
 
 func newLookup() lookup {
@@ -75,7 +81,7 @@ func (d *durable) alert(id string) *alert {
 func (d *durable) alerted(key string) bool { return d.find.alerts[key] > 0 }
 
 func (l *lookup) addApproval(a *approval) {
-	k := approvalKey{a.Verb, a.Target}
+	k := a.key()
 	l.approvals[k] = append(l.approvals[k], a)
 	l.asked = append(l.asked, a)
 }
@@ -86,7 +92,7 @@ func (d *durable) forgetApprovals(now time.Time) {
 		a := d.find.asked[0]
 		d.find.asked = d.find.asked[1:]
 		delete(d.Approvals, a.ID)
-		k := approvalKey{a.Verb, a.Target}
+		k := a.key()
 		if rest := d.find.approvals[k][1:]; len(rest) > 0 {
 			d.find.approvals[k] = rest
 		} else {

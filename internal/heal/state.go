@@ -100,6 +100,7 @@ type approval struct {
 	At       time.Time           `json:"at"`
 	State    string              `json:"state"`
 	By       string              `json:"by"`
+	Void     string              `json:"void,omitempty"` // why it ended before its time
 }
 
 type pause struct {

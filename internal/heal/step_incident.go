@@ -319,6 +319,7 @@ func (c *Core) wordUsed(id autoheal.NodeID) {
 
 // ended does what an incident's end asks for: its message, its post-mortem, its place in the statistics.
 func (c *Core) ended(i *incident) {
+	c.voidApprovals(i)
 	for _, n := range i.nodes() {
 		c.recount()
 		if !c.isSilent(n) {

@@ -257,6 +257,8 @@ func (w *world) do(line string) {
 		w.link(words, autoheal.LinkUp, kv)
 	case "exit": // exit wl-1 [attempt=1] [code=1] [signal=SIGKILL] [oom=host_cgroup] [reason=crashed]
 		w.exit(words[0], kv)
+	case "finding": // finding node_fault node/n1 cause=… [quote=…] [on=n1] [affects=wl-a]: a detector says so
+		w.finding(words, kv)
 	case "desire": // desire wl-1 cancelled: its owner wants something else
 		a := w.current(words[0])
 		a.Desired = autoheal.Desired(words[1])

@@ -128,6 +128,10 @@ func (w *world) command(verb string, kv map[string]string) {
 	if kv["role"] != "" {
 		c.Role = kv["role"]
 	}
+	if kv["by"] != "" {
+		c.Actor = kv["by"]
+	}
+	c.Params.Force = kv["force"] != ""
 	w.step(Input{Commands: []autoheal.Command{c}})
 }
 

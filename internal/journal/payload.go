@@ -277,7 +277,8 @@ type RestartReset struct {
 	Attempt  int                 `json:"attempt,omitempty"`
 }
 
-// ApprovalAsked asks a person; ID is app-N.
+// ApprovalAsked asks a person; ID is app-N. It is for one verb on one generation of a target, for the incident that asks or
+// for the agent that does, with those parameters.
 type ApprovalAsked struct {
 	ID         string            `json:"id"`
 	Action     autoheal.ActionID `json:"action"`
@@ -286,6 +287,13 @@ type ApprovalAsked struct {
 	Generation string            `json:"generation"`
 	Reason     string            `json:"reason"`
 	Expires    time.Time         `json:"expires"`
+	Actor      string            `json:"actor,omitempty"` // of a command: who wants it
+	// Params are those of a command: an agent may do what was approved, and nothing like it.
+	Params *autoheal.ActionParams `json:"params,omitempty"`
+	// Offer says that nothing waits for it: it is offered to a person, and done when they approve. Cordoned is whether its
+	// target was kept from new work then; an offer is void once that is over.
+	Offer    bool `json:"offer,omitempty"`
+	Cordoned bool `json:"cordoned,omitempty"`
 }
 
 // ApprovalGiven is a person's yes.
@@ -300,9 +308,10 @@ type ApprovalUsed struct {
 	Action autoheal.ActionID `json:"action"`
 }
 
-// ApprovalExpired ends an approval that nobody gave or used in time.
+// ApprovalExpired ends an approval that nobody gave or used in time, or that is void before that, for a reason.
 type ApprovalExpired struct {
-	ID string `json:"id"`
+	ID     string `json:"id"`
+	Reason string `json:"reason,omitempty"`
 }
 
 // Command is a request of a person or an agent and what was answered at once. Args never hold secrets.
