@@ -49,6 +49,7 @@ type Engine struct {
 	beats    atomic.Uint64                      // rises each time the loop comes round
 	looked   time.Time                          // when the loop last took its input
 	asked    time.Time                          // when it meant to do so again
+	asking   []func(*Core)                      // queries to be answered once this input is taken in
 	blocked  *autoheal.Held
 	written  int // records since the last snapshot
 	enough   int // of them for the next one
@@ -110,7 +111,16 @@ func (e *Engine) Run(ctx context.Context) error {
 			return err
 		}
 		e.tick(work, in, timer)
+		e.tell()
 	}
+}
+
+// tell answers the queries.
+func (e *Engine) tell() {
+	for _, q := range e.asking {
+		q(e.core)
+	}
+	e.asking = nil
 }
 
 // tick is the whole product once: observe (done) -> step -> journal -> act.
@@ -155,7 +165,7 @@ func (e *Engine) observe(ctx context.Context, timer clock.Timer) (Input, error) 
 	case req := <-e.commands:
 		e.take(&in, req)
 	case q := <-e.queries:
-		q(e.core)
+		e.asking = append(e.asking, q) // after what has arrived before it
 	case p := <-e.policies:
 		p.Policy = TimesOfLife(p.Policy, e.opt.Policy)
 		in.Policy = &p
@@ -317,9 +327,15 @@ func query[T any](ctx context.Context, e *Engine, fn func(*Core) (T, error)) (T,
 	var zero T
 	select {
 	case e.queries <- ask:
-		a := <-ch
-		return a.v, a.err
 	case <-e.done:
+		return zero, &autoheal.Error{Kind: autoheal.ErrUnavailable, Detail: errStopped.Error()}
+	case <-ctx.Done():
+		return zero, ctx.Err()
+	}
+	select {
+	case a := <-ch:
+		return a.v, a.err
+	case <-e.done: // it ended before it came to the answer
 		return zero, &autoheal.Error{Kind: autoheal.ErrUnavailable, Detail: errStopped.Error()}
 	case <-ctx.Done():
 		return zero, ctx.Err()

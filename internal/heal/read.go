@@ -340,6 +340,9 @@ func (c *Core) why(r autoheal.Ref) (autoheal.Why, error) {
 		fmt.Sprintf("If its process ends, it is restarted after %s; at %d crashes it is paused.", c.pol.RestartWait(w, 1), c.pol.MaxRestarts(w)+1),
 		fmt.Sprintf("If its node goes silent, it waits %s.", c.pol.Grace(w)))
 	out.Warnings = append(out.Warnings, c.pol.SubmitWarnings(w)...)
+	if no := c.tooLarge(w); no != "" {
+		out.Warnings = append(out.Warnings, no)
+	}
 	if usual, known := c.usualStart(w); known {
 		out.Warnings = append(out.Warnings, c.pol.StartWarnings(w, usual)...)
 	}

@@ -54,3 +54,18 @@ func followOnce(ctx context.Context, env *Env, done func(context.Context) (bool,
 	}
 	return done(ctx)
 }
+
+// seenWithin is how long a verb that changed a workload waits until the healer has seen the change, so that whoever asks
+// next is not told of the time before. It is a courtesy: what was done is done all the same.
+const seenWithin = 2 * time.Second
+
+// seen waits until the healer sees a workload as it is to be.
+func seen(ctx context.Context, env *Env, id autoheal.WorkloadID, as func(autoheal.WorkloadView) bool) error {
+	return follow(ctx, env, seenWithin, func(ctx context.Context) (bool, error) {
+		w, err := findWorkload(ctx, env, string(id))
+		if autoheal.KindOf(err) == autoheal.ErrNotFound {
+			return false, nil
+		}
+		return err == nil && as(w), err
+	})
+}

@@ -65,9 +65,19 @@ func changeWorkload(ctx context.Context, env *Env, w autoheal.WorkloadView, c au
 	if err != nil {
 		return WorkloadChanged{}, err
 	}
-	return WorkloadChanged{
+	out := WorkloadChanged{
 		Success: accepted(r), WorkloadID: w.ID, Message: messageOf(r, fmt.Sprintf(done, w.ID)), Outcome: outcomeOf(r),
-	}, nil
+	}
+	if r.Held != nil || !out.Success {
+		return out, nil
+	}
+	switch autoheal.Verb(c.Verb) {
+	case autoheal.Pause:
+		err = seen(ctx, env, w.ID, func(w autoheal.WorkloadView) bool { return w.Paused != nil })
+	case autoheal.Resume:
+		err = seen(ctx, env, w.ID, func(w autoheal.WorkloadView) bool { return w.Paused == nil })
+	}
+	return out, err
 }
 
 // WorkloadScaleIn are the parameters of workload_scale.
@@ -103,6 +113,7 @@ func workloadScale(ctx context.Context, env *Env, in WorkloadScaleIn) (WorkloadS
 	}
 	if r.Held != nil {
 		out.NewReplicas = w.Replicas
+		return out, nil
 	}
-	return out, nil
+	return out, seen(ctx, env, w.ID, func(w autoheal.WorkloadView) bool { return w.Replicas == in.Replicas })
 }
