@@ -18,7 +18,7 @@ func account(i *incident) autoheal.Account {
 		Holds: slices.Clone(i.Holds), Loss: loss(i), Repeats: i.Repeats, Next: nextSteps(i),
 	}
 	a.Summary = fmt.Sprintf("%s. First cause: %s. %s", happened(i), strings.TrimSuffix(oneLine(i.Cause), "."), summary(i))
-	if a.RootCause.Quote != "" {
+	if q := a.RootCause.Quote; q != "" && !strings.Contains(i.Cause, q) {
 		a.Summary += fmt.Sprintf(" It was told by %s: %q.", a.RootCause.Source, clip(a.RootCause.Quote, 200))
 	}
 	neverNil(&a.Proofs)

@@ -149,7 +149,7 @@ func (c *Core) goodNews(i *incident) string {
 func escalation(i *incident) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s needs a person: %s.", i.Subject, strings.TrimSuffix(i.Cause, "."))
-	if c := rootCause(i); c.Quote != "" {
+	if c := rootCause(i); c.Quote != "" && !strings.Contains(i.Cause, c.Quote) {
 		fmt.Fprintf(&b, " It was told by %s, %s: %q.", c.Source, c.Confidence, clip(c.Quote, 200))
 	}
 	if i.Repeats > 0 {

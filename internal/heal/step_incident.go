@@ -209,8 +209,9 @@ func (c *Core) stepRecovering(i *incident) {
 		return
 	}
 	to, why := autoheal.Recovered, "every workload runs again"
-	moved := false
+	moved, others := false, false
 	for _, w := range i.Order {
+		others = others || endWord(i.Recoveries[w]) == movedOn
 		switch i.Recoveries[w].End {
 		case autoheal.EndEscalated:
 			to, why = autoheal.Escalated, fmt.Sprintf("%s needs a person", w)
@@ -220,7 +221,10 @@ func (c *Core) stepRecovering(i *incident) {
 	}
 	if to == autoheal.Recovered && !moved {
 		why = "nothing had to be moved"
-		if len(c.silentOnes(i)) > 0 {
+		switch {
+		case others:
+			why = "somebody else went on with its work"
+		case len(c.silentOnes(i)) > 0:
 			why = "it carried no workload that had to be moved"
 		}
 	}

@@ -359,7 +359,10 @@ func (w *world) run(id string, kv map[string]string) {
 	if n := w.nodes[a.Node]; n != nil && a.Request.GPUs > 0 {
 		a.GPUs, _ = w.freeGPUs(n, a.Request.GPUs, nil)
 	}
-	w.work[a.ID] = map[int]*autoheal.Workload{a.Attempt: a}
+	if w.work[a.ID] == nil || a.Attempt == 1 {
+		w.work[a.ID] = map[int]*autoheal.Workload{}
+	}
+	w.work[a.ID][a.Attempt] = a
 	w.send(w.workloadEvent(a))
 }
 
