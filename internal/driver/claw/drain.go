@@ -63,6 +63,9 @@ func (d *Driver) moveLocked(ctx context.Context, n *node, w *workload, a *attemp
 	}
 	wanted := a.ref.n == w.attempt && w.desired == autoheal.DesiredRunning && !w.isParent()
 	var rows []row
+	if lost := d.outOfReachLocked(members); wanted && lost != "" && !n.drain.Force {
+		return lost
+	}
 	if wanted {
 		spots, refusal := d.trialLocked(n, members)
 		if refusal != nil && !n.drain.Force {
@@ -93,6 +96,18 @@ func (d *Driver) moveLocked(ctx context.Context, n *node, w *workload, a *attemp
 	}
 	for _, c := range stopping {
 		d.touchLocked(d.workloads[c.ref.id], c, now, "registry")
+	}
+	return ""
+}
+
+// outOfReachLocked names a rank that runs, or may run, where nobody answers: its gang cannot start anew before that one is
+// proven gone, and what runs of it goes on until then (behaviour E8).
+func (d *Driver) outOfReachLocked(members []*workload) string {
+	for _, m := range members {
+		a := m.current()
+		if n := d.nodes[a.node]; a.node != "" && (n == nil || n.link != autoheal.LinkUp) {
+			return fmt.Sprintf("%s of its gang is on %s, which does not answer", m.id, a.node)
+		}
 	}
 	return ""
 }

@@ -77,6 +77,30 @@ func TestDrainedRankWaitsForASlowOne(t *testing.T) {
 	})
 }
 
+// TestDrainLeavesAGangWithALostRank: a drain stops nothing of a gang of which a rank is on a node that does not answer, and
+// says so; once it answers again, the gang moves as a whole.
+func TestDrainLeavesAGangWithALostRank(t *testing.T) {
+	inFleet(t, 4, 2, func(t *testing.T, f *fleet) {
+		here, there := f.submitGang(t)
+		from, lost := f.last(t, here).Node, f.last(t, there).Node
+		f.gw.isolate(f.agents[lost], true)
+		settle(time.Minute)
+		f.do(t, autoheal.Action{Verb: autoheal.Drain, Target: autoheal.NodeRef(from), Params: autoheal.ActionParams{Grace: time.Second}})
+		settle(10 * time.Second)
+		f.mustRun(t, here, 1)
+		if why := f.node(from).Conditions["drain"]; !strings.Contains(why, string(here)+" stays: "+string(there)+" of its gang is on "+string(lost)+", which does not answer") {
+			t.Errorf("the drain says %q", why)
+		}
+		f.gw.rejoin(f.agents[lost], false, false)
+		settle(time.Minute)
+		for _, id := range []autoheal.WorkloadID{here, there} {
+			if w := f.mustRun(t, id, 2); w.Node == from {
+				t.Errorf("%s runs on %s, which is drained", id, from)
+			}
+		}
+	})
+}
+
 // TestRanksOfTwoGenerationsAreNotPlaced: a rank that is started anew waits until every other one is, with the same number.
 func TestRanksOfTwoGenerationsAreNotPlaced(t *testing.T) {
 	inFleet(t, 4, 2, func(t *testing.T, f *fleet) {
