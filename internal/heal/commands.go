@@ -172,12 +172,13 @@ func reasonText(reason string) string {
 }
 
 func (c *Core) unpause(cmd autoheal.Command, reply *autoheal.Reply) {
-	if c.d.Pauses[cmd.Scope] == nil {
-		what := "the healer is not paused"
-		if cmd.Scope != "" {
-			what = "there is no maintenance of " + cmd.Scope
-		}
-		refuse(reply, autoheal.ErrConflict, "%s", what)
+	switch {
+	case c.d.Pauses[cmd.Scope] != nil:
+	case cmd.Scope != "": // a scope that is written in another way would go on unnoticed
+		refuse(reply, autoheal.ErrConflict, "there is no maintenance of %s", cmd.Scope)
+		return
+	default: // it is as it was asked for
+		reply.Message = "the healer is not paused: it goes on"
 		return
 	}
 	c.record("", journal.PauseCleared{Scope: cmd.Scope, By: cmd.Actor})
@@ -197,14 +198,23 @@ func (c *Core) veto(cmd autoheal.Command, reply *autoheal.Reply) {
 		reply.Message = "nothing is done to " + r.String() + untilText(cmd.Until) + reasonText(cmd.Reason)
 		return
 	}
-	if c.d.Vetoes[r.String()] == nil {
-		refuse(reply, autoheal.ErrConflict, "%s is under no veto of a person", r)
+	configured := slices.ContainsFunc(c.pol.Veto, func(v autoheal.Ref) bool { return v.Same(r) })
+	switch {
+	case c.d.Vetoes[r.String()] != nil:
+	case configured:
+		refuse(reply, autoheal.ErrConflict, "%s is under a veto of the configuration: take it off autoHeal.veto", r)
+		return
+	default: // it is as it was asked for
+		reply.Message = r.String() + " is under no veto: it may be healed"
 		return
 	}
 	c.record("", journal.VetoCleared{Target: r, By: cmd.Actor})
 	c.wake("person")
 	c.all = true
 	reply.Message = r.String() + " may be healed again"
+	if configured {
+		reply.Message = "the veto of a person on " + r.String() + " is gone; autoHeal.veto of the configuration still names it"
+	}
 }
 
 func (c *Core) createAlert(cmd autoheal.Command, reply *autoheal.Reply) {

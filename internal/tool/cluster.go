@@ -38,7 +38,8 @@ type GPUCounts struct {
 	Simulated int `json:"simulated" jsonschema:"how many of total are made up"`
 }
 
-// WorkloadCounts counts workloads by the state of their current attempt; scheduled ones count as pending.
+// WorkloadCounts counts workloads by the state of their current attempt; scheduled ones count as pending, and so
+// do those that a person paused and that were ended in order since.
 type WorkloadCounts struct {
 	Running int `json:"running"`
 	Pending int `json:"pending"`
@@ -69,7 +70,7 @@ func clusterStatus(ctx context.Context, env *Env, in ClusterStatusIn) (ClusterSt
 	wanted := 0 // failed although wanted
 	for _, w := range workloads {
 		out.Workloads.add(w)
-		if w.State == autoheal.Failed && w.Desired != autoheal.DesiredStopped && w.Desired != autoheal.DesiredCancelled {
+		if w.State == autoheal.Failed && !waitsForResume(w) && w.Desired != autoheal.DesiredStopped && w.Desired != autoheal.DesiredCancelled {
 			wanted++
 		}
 	}
@@ -108,6 +109,10 @@ func (c *GPUCounts) add(n autoheal.NodeView) {
 }
 
 func (c *WorkloadCounts) add(w autoheal.WorkloadView) {
+	if waitsForResume(w) {
+		c.Pending++
+		return
+	}
 	switch w.State {
 	case autoheal.Running:
 		c.Running++

@@ -3,6 +3,7 @@ package tool_test
 import (
 	"fmt"
 	"math"
+	"strings"
 	"testing"
 	"time"
 
@@ -82,6 +83,25 @@ func TestReportOfNothing(t *testing.T) {
 	for _, in := range []string{`{"since":"2030-01-01T00:00:00Z"}`, `{"since":"soon"}`, `{"baseline":"0s"}`} {
 		if _, err := call(t, w, "report_get", in); autoheal.KindOf(err) != autoheal.ErrInvalid {
 			t.Errorf("%s: %v", in, err)
+		}
+	}
+}
+
+// TestPausedOverAShutdown: what a person paused, and a shutdown of the cluster ended, is neither failed nor makes the cluster
+// unhealthy; what crashed is and does.
+func TestPausedOverAShutdown(t *testing.T) {
+	for reason, failed := range map[autoheal.ExitReason]int{autoheal.ExitShutdown: 0, autoheal.ExitCrashed: 1} {
+		w := tooltest.Sample()
+		w.History, w.NodeList = nil, w.NodeList[:1]
+		w.Running = w.Running[:1]
+		w.Running[0].State, w.Running[0].Paused, w.Running[0].Exit = autoheal.Failed, &autoheal.Mark{By: "ann"}, &autoheal.Exit{Code: -1, Signal: "SIGTERM", Reason: reason}
+		st := mustCall[tool.ClusterStatusOut](t, w, "cluster_status", `{}`)
+		if st.Workloads.Failed != failed || st.Healthy == (failed > 0) {
+			t.Errorf("%s: %+v", reason, st)
+		}
+		list := mustCall[tool.WorkloadListOut](t, w, "workload_list", `{}`)
+		if said := strings.Contains(list.Workloads[0].Detail, "paused by ann, and ended in order since"); said == (failed > 0) {
+			t.Errorf("%s: %q", reason, list.Workloads[0].Detail)
 		}
 	}
 }

@@ -100,8 +100,18 @@ func workloadItem(w autoheal.WorkloadView, simulated map[autoheal.GPUID]bool) Wo
 	}
 }
 
+// waitsForResume reports whether a workload that a person paused was ended in order meanwhile, as by a shutdown of the
+// cluster: it has not failed, it is as that person wanted it.
+func waitsForResume(w autoheal.WorkloadView) bool {
+	return w.State == autoheal.Failed && w.Paused != nil && w.Paused.By != autoheal.ByAutoheal && w.Exit != nil &&
+		(w.Exit.Reason == autoheal.ExitShutdown || w.Exit.Reason == autoheal.ExitDrained || w.Exit.Reason == autoheal.ExitPreempted)
+}
+
 // detailOf says in one line why a workload is not running.
 func detailOf(w autoheal.WorkloadView) string {
+	if waitsForResume(w) {
+		return fmt.Sprintf("paused by %s, and ended in order since (%s): it starts again with autoheal workloads resume %s", w.Paused.By, w.Exit.Reason, w.ID)
+	}
 	if w.Detail == "" && w.State == autoheal.Failed && w.Exit != nil {
 		return exitText(*w.Exit)
 	}
