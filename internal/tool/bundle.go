@@ -30,6 +30,8 @@ type BundleFile struct {
 const (
 	bundleJournalMost  = 8 << 20
 	bundleEvidenceMost = 24 << 20
+	bundleLogs         = 64  // workloads
+	bundleLines        = 500 // of each
 )
 
 // bundle is a bundle being put together. What goes in is named here file by file and, within specifications and settings,
@@ -48,7 +50,7 @@ func bundleGet(ctx context.Context, env *Env, in IncidentIn) (BundleOut, error) 
 	id := pm.Incident.ID
 	b := &bundle{env: env, out: BundleOut{IncidentID: id, Name: "autoheal-" + string(id), At: env.Now()}}
 	specs := b.specs(ctx, pm.Incident)
-	for _, part := range []func(context.Context, autoheal.PostMortem) error{b.about, b.account, b.records, b.captures, b.config, b.nodes} {
+	for _, part := range []func(context.Context, autoheal.PostMortem) error{b.about, b.account, b.records, b.captures, b.logs, b.config, b.nodes} {
 		if err := part(ctx, pm); err != nil {
 			return BundleOut{}, fmt.Errorf("bundle %s: %w", id, err)
 		}
@@ -166,6 +168,33 @@ func (b *bundle) captures(ctx context.Context, pm autoheal.PostMortem) error {
 	return nil
 }
 
+// logs adds the last lines of the workloads concerned, until the incident ended.
+func (b *bundle) logs(ctx context.Context, pm autoheal.PostMortem) error {
+	q := autoheal.LogQuery{Limit: bundleLines}
+	if pm.Incident.EndedAt != nil {
+		q.Until = *pm.Incident.EndedAt
+	}
+	concerned := workloadsOf(pm.Incident)
+	if more := len(concerned) - bundleLogs; more > 0 {
+		b.missing("logs: those of %d more workloads", more)
+		concerned = concerned[:bundleLogs]
+	}
+	for _, q.Workload = range concerned {
+		var lines strings.Builder
+		for l, err := range b.env.Cluster.Logs(ctx, q) {
+			if err != nil {
+				b.missing("logs/%s.txt: %v", fileName(string(q.Workload)), err)
+				break
+			}
+			fmt.Fprintf(&lines, "%s %s attempt %d %s %s\n", l.At.UTC().Format(timeLayout), l.Source, l.Attempt, l.Level, l.Message)
+		}
+		if lines.Len() > 0 {
+			b.text("logs/"+fileName(string(q.Workload))+".txt", lines.String())
+		}
+	}
+	return nil
+}
+
 // config adds the settings in force, as config_get shows them: a setting that holds a secret shows none of it.
 func (b *bundle) config(ctx context.Context, _ autoheal.PostMortem) error {
 	if b.env.Config == nil {
@@ -206,6 +235,19 @@ func nodesOf(i autoheal.Incident) []autoheal.NodeID {
 	return out
 }
 
+// workloadsOf names the workloads of an incident.
+func workloadsOf(i autoheal.Incident) []autoheal.WorkloadID {
+	var out []autoheal.WorkloadID
+	if i.Subject.Kind == autoheal.RefWorkload {
+		out = append(out, autoheal.WorkloadID(i.Subject.ID))
+	}
+	for _, r := range i.Recoveries {
+		out = append(append(out, r.Workload), r.Members...)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
 // specs returns what the workloads concerned were submitted as, without the values of their environments, and notes those
 // values: they are struck from every text. Those of other workloads on the same nodes are noted, too.
 func (b *bundle) specs(ctx context.Context, i autoheal.Incident) map[string]*ShownSpec {
@@ -213,13 +255,7 @@ func (b *bundle) specs(ctx context.Context, i autoheal.Incident) map[string]*Sho
 	if b.env.Workloads == nil {
 		return out
 	}
-	var concerned []autoheal.WorkloadID
-	if i.Subject.Kind == autoheal.RefWorkload {
-		concerned = append(concerned, autoheal.WorkloadID(i.Subject.ID))
-	}
-	for _, r := range i.Recoveries {
-		concerned = append(append(concerned, r.Workload), r.Members...)
-	}
+	concerned := workloadsOf(i)
 	beside, nodes := slices.Clone(concerned), nodesOf(i)
 	if all, err := b.env.Healer.Workloads(ctx); err == nil {
 		for _, w := range all {

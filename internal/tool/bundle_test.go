@@ -29,7 +29,7 @@ func TestBundle(t *testing.T) {
 	for name, want := range map[string]string{
 		"README.txt": "0.1.0", "postmortem.md": "", "incident.json": "inc-000003", "account.json": "", "journal.jsonl": "incident_opened",
 		"evidence/01-n1/kernel.txt": "Xid", "evidence/01-n1/log.txt": "API_TOKEN=(hidden)", "evidence/01-n1/-..-etc-passwd.txt": "not where it says",
-		"config.json": "autoHeal.fence.wait", "nodes.json": `"id":"n1"`, "workloads.json": `"API_TOKEN":"(hidden)"`,
+		"logs/wl-crash.txt": "stdout attempt 3 info loading", "config.json": "autoHeal.fence.wait", "nodes.json": `"id":"n1"`, "workloads.json": `"API_TOKEN":"(hidden)"`,
 	} {
 		if text := fileOf(t, b, name); !strings.Contains(text, want) {
 			t.Errorf("%s lacks %q:\n%s", name, want, text)
@@ -61,6 +61,7 @@ func TestBundleHoldsNoSecret(t *testing.T) {
 		w.History[n].Evidence = append(w.History[n].Evidence, autoheal.Signal{Rule: "exit", Excerpt: "pin " + number + " key MIIEvQIBADAN \"quoted\\line\""})
 		w.History[n].Timeline = append(w.History[n].Timeline, autoheal.Moment{Text: "said \"" + tooltest.Secret + "\""})
 	}
+	w.Lines = append(w.Lines, autoheal.LogLine{At: tooltest.Now, Workload: "wl-crash", Message: "my token is " + tooltest.Secret})
 	w.Accounts["inc-000003"] = "# it said " + tooltest.Secret + " and MIIEvQIBADAN and true\n"
 	env := w.Env()
 	env.Config = func() *policy.Loaded {

@@ -365,12 +365,22 @@ func (d *Driver) planPause(a autoheal.Action) (effect, *autoheal.Error) {
 			}
 		}
 		changed[i] = c
+	}
+	next := d.afterPause(changed)
+	for i := range changed {
+		if a := next[i]; a != nil {
+			changed[i].attempt = a.ref.n
+			e.rows = append(e.rows, putAttempt(a), dropAttempts(&changed[i]))
+		}
 		e.rows = append(e.rows, putWorkload(&changed[i]))
 	}
 	e.apply = func(now time.Time) {
 		for i, x := range all {
 			x.desired, x.paused = changed[i].desired, changed[i].paused
 			d.retellLocked(x, now)
+			if next[i] != nil {
+				d.beginLocked(x, next[i])
+			}
 		}
 	}
 	return e, nil
