@@ -29,6 +29,7 @@ const (
 	LabelGrace        = LabelPrefix + "grace"
 	LabelObjective    = LabelPrefix + "objective"
 	LabelNodeSelector = LabelPrefix + "node-selector"
+	LabelDependsOn    = LabelPrefix + "depends-on"
 
 	LabelFabric = LabelPrefix + "fabric" // nodes
 	LabelRack   = "topology.kubernetes.io/rack"
@@ -65,6 +66,7 @@ var workloadLabels = map[string]func(*Settings, string) error{
 	LabelGrace:        func(s *Settings, v string) error { return parseDuration(&s.Options.Grace, v) },
 	LabelObjective:    func(s *Settings, v string) error { return parseDuration(&s.Options.Objective, v) },
 	LabelNodeSelector: parseSelector,
+	LabelDependsOn:    parseDependencies,
 }
 
 // ParseLabels reads a workload's labels. All problems come back at once, each naming its key; keys outside LabelPrefix
@@ -177,6 +179,28 @@ func parseSelector(s *Settings, v string) error {
 	}
 	s.Selector = sel
 	return nil
+}
+
+// parseDependencies checks the names of what a workload needs: DependenciesOf reads them.
+func parseDependencies(_ *Settings, v string) error {
+	for name := range strings.SplitSeq(v, ",") {
+		if err := checkName(strings.TrimSpace(name)); err != nil {
+			return fmt.Errorf("use NAME,NAME: %q: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// DependenciesOf returns the names of what a workload says it needs, such as a database, in order.
+func DependenciesOf(labels map[string]string) []string {
+	var out []string
+	for name := range strings.SplitSeq(labels[LabelDependsOn], ",") {
+		if name = strings.TrimSpace(name); name != "" && !slices.Contains(out, name) {
+			out = append(out, name)
+		}
+	}
+	slices.Sort(out)
+	return out
 }
 
 // NodeDomains returns the failure domains that a node's labels name, in the order rack, zone, fabric.

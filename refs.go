@@ -29,6 +29,11 @@ const (
 	RefGPU      RefKind = "gpu"
 	RefGang     RefKind = "gang"
 	RefWorkload RefKind = "workload"
+
+	// What workloads may have in common: an image, what they were submitted as, something that they need.
+	RefImage      RefKind = "image"
+	RefSpec       RefKind = "spec"
+	RefDependency RefKind = "dependency"
 )
 
 // Ref names any subject. Generation guards against acting on a successor: it is the boot ID for a node and a GPU, and

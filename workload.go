@@ -86,6 +86,8 @@ type Workload struct {
 	Selector         map[string]string `json:"selector"`
 	Labels           map[string]string `json:"labels"`
 	Options          WorkloadOptions   `json:"options"`
+	// SpecHash is the same for workloads that run the same program in the same way; empty when the driver cannot tell.
+	SpecHash string `json:"specHash,omitempty"`
 
 	Paused   *Mark `json:"paused"`
 	Owner    *Ref  `json:"owner"`    // set when something else manages it: hands off

@@ -50,6 +50,8 @@ func rootCause(i *incident) autoheal.RootCause {
 // confidence puts a number into one of the three words of behaviour F3.
 func confidence(i *incident) autoheal.Confidence {
 	switch {
+	case i.isCommon(): // each crash is certain, that they have one cause is not
+		return autoheal.Likely
 	case i.Conclusive || i.Confidence >= 0.9:
 		return autoheal.Certain
 	case i.Confidence >= 0.5:

@@ -43,6 +43,9 @@ func wordsOf(i *incident) kindWords {
 	case autoheal.ResourceExhaustion:
 		return roomWords
 	}
+	if i.isCommon() {
+		return commonWords
+	}
 	return crashWords
 }
 
@@ -57,6 +60,10 @@ func subjectName(i *incident) string {
 		return strings.Replace(i.Subject.ID, "/", " ", 1)
 	case autoheal.RefCluster:
 		return "the cluster"
+	case autoheal.RefSpec:
+		return "program " + i.Subject.ID
+	case autoheal.RefImage, autoheal.RefDependency:
+		return string(i.Subject.Kind) + " " + i.Subject.ID
 	}
 	return i.Subject.ID
 }

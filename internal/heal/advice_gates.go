@@ -16,6 +16,8 @@ func gateStep(i *incident, target autoheal.Ref, why string, h autoheal.Held) aut
 		return autoheal.NextStep{Do: do + ", " + why + " (" + detail + ")", Command: command}
 	}
 	switch h.Reason {
+	case autoheal.ReasonMaxRestarts:
+		return step("Find out why it ends, then let it go on", "autoheal workloads resume "+target.ID)
 	case autoheal.ReasonPaused:
 		return step("Let the healer act again", "autoheal resume")
 	case autoheal.ReasonVetoed:

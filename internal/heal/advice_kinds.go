@@ -147,6 +147,32 @@ var healthWords = kindWords{
 	steps:    func(*incident) []autoheal.NextStep { return nil },
 }
 
+// commonWords are of crash loops that share their cause (behaviour E4).
+var commonWords = kindWords{
+	happened: func(i *incident) string { return "what shares " + subjectName(i) + " ends again and again" },
+	work:     "Of what shares the cause",
+	idle:     "Nothing that shares the cause was to be started again",
+	persists: "what these workloads share stays as it is until somebody changes it",
+	passed:   "what shares the cause came up by itself",
+	often:    "what shares the cause came up by itself, as it has too often",
+	again:    "what shares the cause failed together again",
+	fine:     "What shares the cause runs again: nobody is needed",
+	watch:    "Watch whether the next tries stay up",
+	deal:     "so that the shared cause is dealt with",
+	purpose:  "so that %s is tried again",
+	look:     "Find out in the output of %s why it ended, apart from the shared cause",
+	lookAt:   "autoheal logs %s",
+	retry:    "Start %s again, once the shared cause is mended",
+	steps: func(i *incident) []autoheal.NextStep {
+		if i.Phase == autoheal.Recovered || len(i.Order) == 0 {
+			return nil
+		}
+		return []autoheal.NextStep{{
+			Do: "Find what changed in " + subjectName(i) + " and undo it: what shares it is tried again by itself", Command: "autoheal logs " + string(i.Order[0]),
+		}}
+	},
+}
+
 var crashWords = kindWords{
 	happened: func(i *incident) string { return subjectName(i) + " ended before its time" },
 	work:     "Of what had ended before its time",

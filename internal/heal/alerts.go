@@ -47,6 +47,10 @@ func (c *Core) notifyFailure(i *incident) {
 		c.pageOutage(i)
 		return
 	}
+	if i.isCommon() {
+		c.alertCommon(i)
+		return
+	}
 	if !c.pol.Alerts.NotifyOnFailure {
 		return
 	}
@@ -208,6 +212,10 @@ func (c *Core) stepPage(i *incident, rec *recovery) {
 		c.after(k, rec.Deadline)
 		return
 	}
+	if i.isCommon() {
+		c.pageCommon(i, rec)
+		return
+	}
 	text := fmt.Sprintf("%s is not back after its objective of %s: %s.", rec.Workload, rec.Objective, strings.TrimSuffix(i.Cause, "."))
 	if rec.Held != nil {
 		text += fmt.Sprintf(" Held (%s): %s.", rec.Held.Reason, rec.Held.Detail)
@@ -274,7 +282,7 @@ func (c *Core) stepWarn(i *incident, rec *recovery) {
 		c.after(k, at)
 		return
 	}
-	if rec.Held.Reason == autoheal.ReasonFenceUnproven && !rec.Held.Until.IsZero() {
+	if rec.Held.Reason == autoheal.ReasonFenceUnproven && !rec.Held.Until.IsZero() || rec.Held.Reason == autoheal.ReasonMaxRestarts {
 		return
 	}
 	c.alert(i, alertSpec{

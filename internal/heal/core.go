@@ -109,11 +109,12 @@ type Core struct {
 	slow        bucket // of storm.autoRelease
 	started     bool
 	stepNo      uint64
-	nextCommand int                          // last command ID handed out in this life
-	accounts    map[autoheal.IncidentID]bool // ended incidents whose account has to be written (again)
-	reserved    map[autoheal.WorkloadID]bool // who has a place reserved in the index (see roomFirst)
-	askedToLook bool                         // a person asked, in this Step, to look at everything again: so does what expired
-	planning    bool                         // gates are asked for a plan: they take nothing
+	nextCommand int                                                // last command ID handed out in this life
+	accounts    map[autoheal.IncidentID]bool                       // ended incidents whose account has to be written (again)
+	loops       map[autoheal.Ref]map[autoheal.WorkloadID]time.Time // who crashes again and again, by what it shares with others
+	reserved    map[autoheal.WorkloadID]bool                       // who has a place reserved in the index (see roomFirst)
+	askedToLook bool                                               // a person asked, in this Step, to look at everything again: so does what expired
+	planning    bool                                               // gates are asked for a plan: they take nothing
 	out         *Ready
 }
 
@@ -144,7 +145,7 @@ func NewCore(life Life, pol *policy.Policy) *Core {
 	return &Core{
 		life: life, pol: pol, d: newDurable(), v: newView(pol), ix: newIndex(), detectors: detect.All(), waiting: map[string]*queue{}, dirty: map[key]bool{},
 		turns: turns{in: map[key]bool{}, granted: map[key]bool{}}, silences: silences{of: map[autoheal.NodeID]silence{}}, accounts: map[autoheal.IncidentID]bool{},
-		reserved: map[autoheal.WorkloadID]bool{},
+		reserved: map[autoheal.WorkloadID]bool{}, loops: map[autoheal.Ref]map[autoheal.WorkloadID]time.Time{},
 	}
 }
 
@@ -292,6 +293,7 @@ func (c *Core) synced() {
 		c.detect(detect.Change{Workload: c.v.cur[id]})
 	}
 	c.reserveAgain()
+	c.rememberLoops()
 	c.all = true
 }
 

@@ -22,6 +22,9 @@ func (c *Core) diedAgain(i *incident, rec *recovery, w *autoheal.Workload) {
 // fault (behaviour E3), and takes the rung that fits: restart after a backoff, restart with more memory (E5), or pause.
 func (c *Core) crashed(i *incident, rec *recovery, w *autoheal.Workload, try int) {
 	own := w.Exit.OwnFault() && w.Exit.OOM != autoheal.OOMHostGlobal && !w.Exit.MachineFault()
+	if c.crashedInCommon(i, rec, w, try) {
+		return
+	}
 	count, steps := c.count(rec, w, own)
 	next := journal.RecoveryStep{Try: try, Rung: string(policy.StepRestart), Reason: detect.DescribeExit(w), Ran: ran(w), Attempts: c.lastAttempts(rec)}
 	next.NotBefore = c.now
@@ -54,6 +57,9 @@ func (c *Core) crashed(i *incident, rec *recovery, w *autoheal.Workload, try int
 		if next.NotBefore = w.EndedAt.Add(wait); next.NotBefore.Before(c.now) {
 			next.NotBefore = c.now
 		}
+	}
+	if next.Rung == string(policy.StepPause) && c.lastReplica(w) {
+		c.keepTrying(w, &next)
 	}
 	c.move(i, rec, autoheal.StepWaiting, next)
 }
@@ -128,7 +134,7 @@ func (c *Core) count(rec *recovery, w *autoheal.Workload, own bool) (count, oomS
 	if r == nil {
 		r = &restarts{}
 	}
-	if !own || r.Attempt >= w.Attempt {
+	if !own || r.Attempt >= w.Attempt || r.Count > c.pol.MaxRestarts(w) { // a trial counts no more (behaviour E4)
 		return r.Count, r.OOMSteps
 	}
 	next := journal.RestartCounted{Workload: rec.Workload, Attempt: w.Attempt, Count: r.Count + 1, OOMSteps: r.OOMSteps}
@@ -197,6 +203,9 @@ func (c *Core) pauseWorkload(i *incident, rec *recovery) {
 		case actHeld:
 			return
 		}
+	}
+	if paused == len(rec.Members) && rec.Class == autoheal.Critical && c.keepInHand(i, rec) {
+		return
 	}
 	if paused == len(rec.Members) {
 		c.giveUp(i, rec, "paused: "+rec.Reason)

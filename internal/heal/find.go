@@ -114,6 +114,8 @@ func (c *Core) findWorkload(f autoheal.Finding, open *incident) {
 	case open != nil:
 	case node != nil && node.Kind == autoheal.NodeOffline:
 		open = node
+	case c.openCommon(c.failedOf(f)) != nil:
+		open = c.openCommon(c.failedOf(f))
 	case last != nil && last.Kind == f.Kind && last.Phase == autoheal.Recovered && c.now.Sub(last.Ended) < c.pol.Verify.Relapse:
 		open = last
 		c.record(open.ID, journal.IncidentPhase{From: autoheal.Recovered, To: autoheal.Recovering, Reason: "relapse: " + f.Cause})
@@ -151,12 +153,20 @@ func (c *Core) seenByRecovery(i *incident, f autoheal.Finding, lead autoheal.Wor
 	}
 }
 
+// failedOf returns the attempt that a workload finding is about.
+func (c *Core) failedOf(f autoheal.Finding) *autoheal.Workload {
+	for _, s := range f.Evidence {
+		if w := c.v.cur[autoheal.WorkloadID(s.Subject.ID)]; w != nil {
+			return w
+		}
+	}
+	return nil
+}
+
 // failedNode returns the node of the attempt that a workload finding is about.
 func failedNode(c *Core, f autoheal.Finding) autoheal.NodeID {
-	for _, r := range f.Evidence {
-		if w := c.v.cur[autoheal.WorkloadID(r.Subject.ID)]; w != nil {
-			return w.Node
-		}
+	if w := c.failedOf(f); w != nil {
+		return w.Node
 	}
 	return ""
 }

@@ -83,7 +83,7 @@ func TestNoSentenceFitsTwoKinds(t *testing.T) {
 		of[sentence] = kind
 	}
 	for _, kind := range autoheal.FailureKinds() {
-		for _, subject := range []autoheal.RefKind{autoheal.RefNode, autoheal.RefDomain, autoheal.RefCluster, autoheal.RefWorkload, autoheal.RefGang, autoheal.RefGPU} {
+		for _, subject := range []autoheal.RefKind{autoheal.RefNode, autoheal.RefDomain, autoheal.RefCluster, autoheal.RefWorkload, autoheal.RefGang, autoheal.RefGPU, autoheal.RefImage} {
 			i := &incident{Kind: kind, Subject: autoheal.Ref{Kind: subject, ID: "n1"}, Phase: autoheal.Escalated}
 			w := wordsOf(i)
 			for _, s := range []string{happened(i), w.work, w.idle, w.persists, w.passed, w.often, w.again, w.fine, w.watch, w.deal, w.purpose, w.look, w.retry} {

@@ -328,6 +328,10 @@ func (w *rWorld) checkEnd() {
 					full = true
 					continue
 				}
+				if r := d.Restarts[x]; rec.Class == autoheal.Critical && (rec.pausedByUs() || r != nil && r.Count > w.core.pol.Workload.MaxRestarts) {
+					full = true // it is tried again now and then, for as long as it takes (behaviour E4)
+					continue
+				}
 				why = append(why, fmt.Sprintf("%s %s %s%s", x, rec.Step, rec.Rung, heldText(rec.Held)))
 			}
 		}

@@ -109,8 +109,11 @@ func (c *Core) confirmed(i *incident) bool {
 // doubted holds what rests on silence while the healer has reason to doubt what it sees, and for the cool-down after that:
 // nothing is even begun then (behaviour D1, D2, D3, D5).
 func (c *Core) doubted(p *proposal) bool {
-	c.planning = true // asked only; the gate takes its token when something is sent
-	name, v := "observer", gateObserver(c, p)
+	c.planning = true                     // asked only; the gate takes its token when something is sent
+	name, v := "synced", gateSynced(c, p) // what many silences mean is found out once it is known again who answers
+	if v.OK {
+		name, v = "observer", gateObserver(c, p)
+	}
 	if v.OK {
 		name, v = "cooldown", gateCooldown(c, p)
 	}
@@ -121,7 +124,7 @@ func (c *Core) doubted(p *proposal) bool {
 	}
 	if _, held := holdTarget(p); p.rec == nil && held != nil {
 		switch held.Reason {
-		case autoheal.ReasonObserverSuspect, autoheal.ReasonSettling, autoheal.ReasonCooldown:
+		case autoheal.ReasonObserverSuspect, autoheal.ReasonSettling, autoheal.ReasonCooldown, autoheal.ReasonNotSynced:
 			c.release(p)
 		}
 	}

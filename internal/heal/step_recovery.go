@@ -45,7 +45,7 @@ func (c *Core) unwanted(rec *recovery) string {
 			return ""
 		case w.State == autoheal.Succeeded && rec.Step != autoheal.StepVerifying:
 			completed++ // of a gang the others need it all the same
-		case w.Desired == autoheal.DesiredCancelled, rec.Rung != string(policy.StepPause) && !detect.Wanted(w):
+		case w.Desired == autoheal.DesiredCancelled, !rec.pausedByUs() && !detect.Wanted(w):
 			return string(id) + " is no longer wanted: " + string(w.Desired)
 		}
 	}
@@ -104,6 +104,10 @@ func (c *Core) stepWaiting(i *incident, rec *recovery) {
 	k := key{inc: i.ID, w: rec.Workload}
 	if rec.Rung == string(policy.StepPause) {
 		c.pauseWorkload(i, rec)
+		return
+	}
+	if rec.Rung == rungTrial {
+		c.stepTrial(i, rec)
 		return
 	}
 	if c.answers(i, i.nodeOf(rec)) && rec.Try == 1 && !c.anyEnded(rec) {

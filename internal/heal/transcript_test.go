@@ -245,7 +245,7 @@ func (w *world) do(line string) {
 		for _, id := range words {
 			w.node(id, kv)
 		}
-	case "run": // run wl-1 on=n1 [class=high] [kind=service] [twice=1] [mem=1000] [gang=g size=2 rank=0] [for=1h]
+	case "run": // run wl-1 on=n1 [class=high] [kind=service] [twice=1] [mem=1000] [gang=g size=2 rank=0] [for=1h] [image=i] [spec=s] [needs=db] [parent=wl]
 		for _, id := range words {
 			w.run(id, kv)
 		}
@@ -352,6 +352,13 @@ func (w *world) run(id string, kv map[string]string) {
 	if a.Class == "" {
 		a.Class = autoheal.Medium
 	}
+	if kv["image"] != "" {
+		a.Image = kv["image"]
+	}
+	if kv["needs"] != "" {
+		a.Labels = map[string]string{autoheal.LabelDependsOn: kv["needs"]}
+	}
+	a.SpecHash, a.Parent = kv["spec"], autoheal.WorkloadID(kv["parent"])
 	if f := kv["for"]; f != "" {
 		a.StartedAt = w.now.Add(-mustDuration(w.t, f))
 	}

@@ -31,10 +31,11 @@ type view struct {
 	ready   int                    // nodes with the link up
 	gpus    int                    // of them, those with GPUs
 	classes map[autoheal.Class]int // workloads that have not ended
-	bursts  map[autoheal.Domain]burst
-	domain  map[autoheal.Domain]map[autoheal.NodeID]bool // its nodes; true = silent
-	quiet   map[autoheal.Domain]int                      // of them, the silent ones
-	dark    map[autoheal.Domain]bool                     // those of which all are
+	likeness
+	bursts map[autoheal.Domain]burst
+	domain map[autoheal.Domain]map[autoheal.NodeID]bool // its nodes; true = silent
+	quiet  map[autoheal.Domain]int                      // of them, the silent ones
+	dark   map[autoheal.Domain]bool                     // those of which all are
 
 	synced    bool
 	syncedAt  time.Time
@@ -77,7 +78,7 @@ func newView(p *policy.Policy) *view {
 		oldOn: map[autoheal.NodeID][]autoheal.WorkloadID{}, gangs: map[autoheal.GangID][]autoheal.WorkloadID{},
 		silent: map[autoheal.NodeID]int64{}, index: place.New(), bursts: map[autoheal.Domain]burst{},
 		forgot: map[autoheal.NodeID]*autoheal.Node{}, domain: map[autoheal.Domain]map[autoheal.NodeID]bool{},
-		classes: map[autoheal.Class]int{}, gpuAt: map[autoheal.GPUID]autoheal.NodeID{}, heard: map[autoheal.NodeID]bool{}, quiet: map[autoheal.Domain]int{}, dark: map[autoheal.Domain]bool{},
+		classes: map[autoheal.Class]int{}, likeness: newLikeness(), gpuAt: map[autoheal.GPUID]autoheal.NodeID{}, heard: map[autoheal.NodeID]bool{}, quiet: map[autoheal.Domain]int{}, dark: map[autoheal.Domain]bool{},
 	}
 }
 
@@ -225,6 +226,7 @@ func (v *view) setWorkload(w *autoheal.Workload) (detect.Change, bool) {
 	v.place(before, w)
 	v.countClass(before, -1)
 	v.countClass(w, +1)
+	v.countAlike(before, w)
 	v.index.SetWorkload(w)
 	return detect.Change{WorkloadBefore: before, Workload: w}, true
 }
@@ -278,6 +280,7 @@ func (v *view) place(before, w *autoheal.Workload) {
 			insert(v.gangs, is, w.ID)
 		}
 	}
+	v.placeReplica(before, w)
 }
 
 func placeOf(w *autoheal.Workload) autoheal.NodeID {
@@ -318,6 +321,7 @@ func (v *view) gone(r autoheal.Ref) {
 		if w := v.cur[id]; w != nil {
 			v.place(w, nil)
 			v.countClass(w, -1)
+			v.countAlike(w, nil)
 			v.index.RemoveWorkload(id, w.Attempt)
 			delete(v.cur, id)
 		}

@@ -205,6 +205,14 @@ func (p *Policy) RestartWait(w *autoheal.Workload, n int) time.Duration {
 	return wait
 }
 
+// LongestRestartWait returns the longest backoff, at which what cannot be mended from here is tried again.
+func (p *Policy) LongestRestartWait() time.Duration {
+	if most := p.Workload.RestartBackoff.Max; most > 0 {
+		return most
+	}
+	return 5 * time.Minute
+}
+
 // InMaintenance returns the planned window that n is in, if any. The start belongs to a window, the end does not.
 func (p *Policy) InMaintenance(n *autoheal.Node, now time.Time) (Maintenance, bool) {
 	for _, m := range p.Maintenance {

@@ -50,6 +50,10 @@ var mutants = []mutant{
 	{"hedge-of-all", "every workload of a class is hedged at once", "func (c *Core) hedgeShare(", "return pass", []string{"cut", "node_crash", "rack_loss", "agent_hang"}, 0},
 	{"hedge-of-any", "what must not run twice is hedged too", "func (c *Core) hedgeable(", "return c.waitsForSilence(i, rec)", []string{"cut", "node_crash", "agent_hang"}, 0},
 	{"hedge-at-once", "an extra copy is made as soon as a node is silent", "func (c *Core) hedgeAt(", "return c.now", []string{"cut", "node_crash", "agent_hang"}, 0},
+	{"each-for-itself", "what crash loops have in common is not noticed", "func (c *Core) crashedInCommon(", "return false", []string{"bad_image"}, 0},
+	{"counters-run-on", "a crash counts though others share its cause", "func (c *Core) restartInCommon(", "c.count(rec, w, true)", []string{"bad_image"}, 0},
+	{"common-is-paused", "who shares a cause with others is paused", "func (c *Core) restartInCommon(", "c.move(i, rec, autoheal.StepWaiting, journal.RecoveryStep{Try: try, Rung: string(policy.StepPause), Reason: \"mutant\"}); return", []string{"bad_image"}, 0},
+	{"no-trial", "a critical workload that is paused is never tried again", "func (c *Core) stepTrial(", "return", []string{"crash_loop", "bad_image"}, 0},
 	{"no-timers", "nothing is looked at again when its time has come", "func (c *Core) after(", "return", nil, 0},
 }
 

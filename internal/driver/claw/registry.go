@@ -246,6 +246,7 @@ func (d *Driver) scanWorkload(rows *sql.Rows) error {
 func (d *Driver) adoptLocked(w *workload) {
 	w.set, _ = autoheal.ParseLabels(w.spec.Labels) // checked at submit; what a newer program refuses is left out
 	w.class, w.classRule, w.kind, w.atMostOnce = d.opts.Classify(w.spec, w.set)
+	w.specHash = specHash(w.spec)
 	d.workloads[w.id] = w
 	d.bySubmit[w.submit] = w.id
 	if g := w.set.Gang; g != "" {

@@ -47,6 +47,7 @@ type workload struct {
 	set        autoheal.Settings
 	class      autoheal.Class
 	classRule  string
+	specHash   string
 	kind       autoheal.WorkloadKind
 	atMostOnce bool
 
@@ -304,7 +305,7 @@ func (d *Driver) workloadViewLocked(w *workload, a *attempt) *autoheal.Workload 
 		Request: request(w.spec, a.memoryMB), OriginalMemoryMB: w.spec.MemoryMB,
 		Selector: w.selector(), Labels: maps.Clone(w.spec.Labels), Options: w.set.Options,
 		Paused: w.paused, Hedge: a.hedge, SubmittedAt: w.created, StartedAt: a.started, EndedAt: a.ended, Exit: a.exit,
-		Detail: a.detail, Restarts: w.restarts(),
+		Detail: a.detail, Restarts: w.restarts(), SpecHash: w.specHash,
 	}
 	return v
 }
