@@ -1,6 +1,7 @@
 package heal
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -54,9 +55,7 @@ func (w *world) gpuCommand(name string, words []string, kv map[string]string) bo
 
 func cloneConditions(m map[string]string) map[string]string {
 	out := map[string]string{}
-	for k, v := range m {
-		out[k] = v
-	}
+	maps.Copy(out, m)
 	return out
 }
 
