@@ -76,11 +76,12 @@ func judgeBystanders(before, after *snapshot, hit map[autoheal.WorkloadID]bool, 
 	return out
 }
 
-// judgeMarks finds healthy nodes that are still marked by the healer. A node that is meant to stay dead is not healthy.
-func judgeMarks(after *state) []string {
+// judgeMarks finds healthy nodes that are still marked by the healer. A node that is meant to stay dead is not healthy, nor is
+// one that is broken for good.
+func judgeMarks(after *state, broken map[autoheal.NodeID]bool) []string {
 	var out []string
 	for _, n := range after.Nodes {
-		if n.Status == autoheal.StatusCordoned && slices.Contains(n.CordonedBy, autoheal.ByAutoheal) {
+		if !broken[n.ID] && n.Status == autoheal.StatusCordoned && slices.Contains(n.CordonedBy, autoheal.ByAutoheal) {
 			out = append(out, fmt.Sprintf("node %s answers and is still cordoned by the healer", n.ID))
 		}
 	}
@@ -220,7 +221,7 @@ func (s *Session) judge(ctx context.Context) error {
 	}
 	s.observe(after.state)
 	s.problems = append(s.problems, judgeBystanders(s.before, after, s.hit, s.nodes)...)
-	s.problems = append(s.problems, judgeMarks(after.state)...)
+	s.problems = append(s.problems, judgeMarks(after.state, s.broken)...)
 	s.problems = append(s.problems, judgeIncidents(after.state.Incidents, s.expect)...)
 	rows, err := s.journal(ctx)
 	if err != nil {

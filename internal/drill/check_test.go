@@ -63,10 +63,11 @@ func one(t *testing.T, got []string, want string) {
 }
 
 func TestMarks(t *testing.T) {
-	one(t, judgeMarks(snap(nil).state), "")
-	one(t, judgeMarks(&state{Nodes: []nodeState{{ID: "n1", Status: autoheal.StatusOffline, CordonedBy: []string{"autoheal"}}}}), "")
-	one(t, judgeMarks(&state{Nodes: []nodeState{{ID: "n1", Status: autoheal.StatusCordoned, CordonedBy: []string{"ann"}}}}), "")
-	one(t, judgeMarks(&state{Nodes: []nodeState{{ID: "n1", Status: autoheal.StatusCordoned, CordonedBy: []string{"ann", "autoheal"}}}}), "n1 answers")
+	one(t, judgeMarks(snap(nil).state, nil), "")
+	one(t, judgeMarks(&state{Nodes: []nodeState{{ID: "n1", Status: autoheal.StatusOffline, CordonedBy: []string{"autoheal"}}}}, nil), "")
+	one(t, judgeMarks(&state{Nodes: []nodeState{{ID: "n1", Status: autoheal.StatusCordoned, CordonedBy: []string{"ann"}}}}, nil), "")
+	one(t, judgeMarks(&state{Nodes: []nodeState{{ID: "n1", Status: autoheal.StatusCordoned, CordonedBy: []string{"ann", "autoheal"}}}}, nil), "n1 answers")
+	one(t, judgeMarks(&state{Nodes: []nodeState{{ID: "n1", Status: autoheal.StatusCordoned, CordonedBy: []string{"autoheal"}}}}, map[autoheal.NodeID]bool{"n1": true}), "")
 }
 
 func TestIncidents(t *testing.T) {

@@ -54,8 +54,10 @@ func newCluster(opt Options, name string) (*cluster, error) {
 		return nil, err
 	}
 	c := &cluster{self: opt.Self, dir: dir, data: filepath.Join(dir, "data"), group: filepath.Base(dir), clock: opt.Clock, env: opt.Env, proc: procFS{"/proc"}}
-	if err := os.Mkdir(c.data, 0o700); err != nil {
-		return nil, errors.Join(err, os.RemoveAll(dir))
+	for _, d := range []string{c.data, c.kernelLogs()} {
+		if err := os.Mkdir(d, 0o700); err != nil {
+			return nil, errors.Join(err, os.RemoveAll(dir))
+		}
 	}
 	if c.client, err = client.New("unix:" + filepath.Join(c.data, "api.sock")); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
@@ -162,6 +164,9 @@ func productEnv(env []string) []string {
 	}
 	return out
 }
+
+// kernelLogs is the folder of the files that stand for the kernel logs of nodes.
+func (c *cluster) kernelLogs() string { return filepath.Join(c.dir, "kernel") }
 
 func (c *cluster) log() string { return filepath.Join(c.dir, "up.log") }
 
@@ -301,8 +306,14 @@ func (c *cluster) upArgs(d Drill, p Profile) []string {
 	if p.Name == Short().Name {
 		settings = append(append([]string{}, settings...), d.Settings...)
 	}
+	for _, s := range d.Always {
+		settings = append(settings[:len(settings):len(settings)], strings.ReplaceAll(s, "{dir}", c.dir))
+	}
 	for _, s := range settings {
 		args = append(args, "--set", s)
+	}
+	if d.Kernel {
+		args = append(args, "--kernel-log", c.kernelLogs())
 	}
 	return append(args, d.Args...)
 }

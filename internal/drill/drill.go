@@ -25,6 +25,8 @@ type Drill struct {
 	Nodes    int      // of its cluster
 	Args     []string // more arguments of 'autoheal up'
 	Settings []string // more settings, as KEY=VALUE, of the short profile
+	Always   []string // more settings of every profile; {dir} stands for the drill's directory
+	Kernel   bool     // each node's kernel log is a file that the drill writes
 	Cgroups  bool     // it needs the kernel to enforce memory limits
 	Outlives bool     // agents and workloads must live on when the healer dies: the janitor alone ends them
 

@@ -57,7 +57,7 @@ func runOne(ctx context.Context, opt Options, d Drill, say func(string)) Row {
 	began := opt.Clock.Now()
 	s := &Session{
 		drill: d, profile: opt.Profile, opt: opt, say: say,
-		hit: map[autoheal.WorkloadID]bool{}, nodes: map[autoheal.NodeID]bool{},
+		hit: map[autoheal.WorkloadID]bool{}, nodes: map[autoheal.NodeID]bool{}, broken: map[autoheal.NodeID]bool{},
 	}
 	row := Row{Name: d.Name, Kind: d.Kind, Expected: d.Expected}
 	if why := s.missing(); why != "" {

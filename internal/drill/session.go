@@ -23,6 +23,7 @@ type Session struct {
 	injected time.Time
 	hit      map[autoheal.WorkloadID]bool // workloads that may change
 	nodes    map[autoheal.NodeID]bool     // nodes that may change
+	broken   map[autoheal.NodeID]bool     // nodes that stay out of service, although they answer
 	before   *snapshot
 	expect   []expectedIncident
 	result   string
