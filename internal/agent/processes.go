@@ -79,13 +79,13 @@ type subject struct {
 	pid int
 }
 
-// subjects are the attempts that a capture is about: those of a workload or on a GPU where one is named, else all.
+// subjects are the attempts that a capture is about: those of a workload, on a GPU, or all.
 func (a *Agent) subjects(req nodeproto.CollectRequest) []subject {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	var out []subject
 	a.liveLocked(func(at *attempt) {
-		named := req.Workload == "" && req.GPU == ""
+		named := req.Whole
 		named = named || req.Workload != "" && at.key.workload == req.Workload
 		named = named || req.GPU != "" && slices.Contains(at.spec.Start.GPUs, req.GPU)
 		if pid := at.view.status.Pid; named && pid > 0 {
@@ -104,7 +104,7 @@ func (a *Agent) processList(ps processes) string {
 	}
 	of := map[int]autoheal.WorkloadID{}
 	mains := map[int]bool{}
-	for _, s := range a.subjects(nodeproto.CollectRequest{}) {
+	for _, s := range a.subjects(nodeproto.CollectRequest{Whole: true}) {
 		mains[s.pid] = true
 		for _, pid := range ps.below(s.pid) {
 			of[pid] = s.key.workload

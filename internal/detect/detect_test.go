@@ -129,3 +129,22 @@ func TestDescribeExit(t *testing.T) {
 		t.Errorf("%d bytes", len(long))
 	}
 }
+
+// A warning of the kernel proves something only where it asks for no more than that the application starts anew.
+func TestProven(t *testing.T) {
+	gpu, node := autoheal.Ref{Kind: autoheal.RefGPU, ID: "GPU-1"}, autoheal.NodeRef("n1")
+	for _, c := range []struct {
+		s    autoheal.Signal
+		want bool
+	}{
+		{autoheal.Signal{Source: "kmsg", Subject: gpu, Action: autoheal.AdviceResetGPU, Conclusive: true}, true},
+		{autoheal.Signal{Source: "kmsg", Subject: gpu, Action: autoheal.AdviceRestartApp}, true},
+		{autoheal.Signal{Source: "kmsg", Subject: gpu, Action: autoheal.AdviceResetGPU}, false},
+		{autoheal.Signal{Source: "kmsg", Subject: node, Action: autoheal.AdviceRestartApp}, false},
+		{autoheal.Signal{Source: "workload", Subject: gpu, Action: autoheal.AdviceRestartApp}, false},
+	} {
+		if got := Proven(&c.s); got != c.want {
+			t.Errorf("%+v: %v", c.s, got)
+		}
+	}
+}

@@ -32,7 +32,7 @@ func gpuBySignal(v View, s *autoheal.Signal, now time.Time) []autoheal.Finding {
 		return corroborated(v, s)
 	}
 	p, ok := partOf(v, s)
-	if !ok || !s.Conclusive {
+	if !ok || !Proven(s) {
 		return nil
 	}
 	c := claim{
@@ -40,6 +40,12 @@ func gpuBySignal(v View, s *autoheal.Signal, now time.Time) []autoheal.Finding {
 		cause: fmt.Sprintf("%s: %s", p.name(), said(s)), evidence: []autoheal.Signal{*s},
 	}
 	return c.weigh(v)
+}
+
+// Proven reports whether a signal of a GPU proves something: what the kernel calls critical does, and its record of what is
+// the application's own (behaviour A6). Other warnings of the kernel are recorded as evidence only.
+func Proven(s *autoheal.Signal) bool {
+	return s.Conclusive || s.Source == "kmsg" && s.Subject.Kind == autoheal.RefGPU && s.Action == autoheal.AdviceRestartApp
 }
 
 // weigh decides how far a claim reaches. What asks for no action, or only for the application to start anew, is the GPU's

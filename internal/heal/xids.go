@@ -31,7 +31,7 @@ type xidCount struct {
 
 // countXid notes what the kernel says of a GPU: once for a burst, and nothing anew when a listing repeats it.
 func (c *Core) countXid(s *autoheal.Signal) {
-	if !s.Conclusive || s.Clears || s.Subject.Kind != autoheal.RefGPU || s.Failure == autoheal.FailureNone {
+	if !detect.Proven(s) || s.Clears || s.Subject.Kind != autoheal.RefGPU || s.Failure == autoheal.FailureNone {
 		return
 	}
 	id := autoheal.GPUID(s.Subject.ID)

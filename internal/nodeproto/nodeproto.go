@@ -226,13 +226,14 @@ type LogLine struct {
 	Words []string `json:"words,omitempty"`
 }
 
-// CollectRequest captures evidence before a repair (behaviour F4): of the node, and of what uses a GPU or is one workload
-// where that is named. With Dump, processes that catch SIGQUIT get one, by which many write their stacks.
+// CollectRequest captures evidence before a repair (behaviour F4): of the node, with the stacks of what uses a GPU, is one
+// workload, or is all that runs here, and the log of the workload that is named. With Dump, processes that catch SIGQUIT get one, by which many write their stacks.
 type CollectRequest struct {
 	Epoch    uint64              `json:"epoch"`
 	Action   autoheal.ActionID   `json:"action"`
 	Workload autoheal.WorkloadID `json:"workload,omitempty"`
 	GPU      autoheal.GPUID      `json:"gpu,omitempty"`
+	Whole    bool                `json:"whole,omitempty"` // the stacks of all that runs here
 	Dump     bool                `json:"dump,omitempty"`
 }
 

@@ -44,6 +44,7 @@ func (d *Driver) planCollect(a autoheal.Action) (*node, nodeproto.CollectRequest
 	var n *node
 	switch a.Target.Kind {
 	case autoheal.RefNode:
+		req.Whole = true
 		n = d.nodes[autoheal.NodeID(a.Target.ID)]
 	case autoheal.RefGPU:
 		req.GPU = autoheal.GPUID(a.Target.ID)
