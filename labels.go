@@ -31,6 +31,15 @@ const (
 	LabelNodeSelector = LabelPrefix + "node-selector"
 	LabelDependsOn    = LabelPrefix + "depends-on"
 
+	LabelHealth         = LabelPrefix + "health" // behaviour E6, as are the next ones
+	LabelHealthInterval = LabelHealth + "-interval"
+	LabelHealthTimeout  = LabelHealth + "-timeout"
+	LabelHealthFailures = LabelHealth + "-failures"
+	LabelHealthStartup  = LabelHealth + "-startup"
+	LabelProgress       = LabelPrefix + "progress"
+	LabelProgressStall  = LabelProgress + "-stall"
+	LabelProgressStart  = LabelProgress + "-startup"
+
 	LabelFabric = LabelPrefix + "fabric" // nodes
 	LabelRack   = "topology.kubernetes.io/rack"
 	LabelZone   = "topology.kubernetes.io/zone"
@@ -73,21 +82,26 @@ var workloadLabels = map[string]func(*Settings, string) error{
 // are free.
 func ParseLabels(labels map[string]string) (Settings, []*Error) {
 	s := Settings{Replicas: 1}
+	var checks checkSettings
 	var problems []*Error
 	refuse := func(key, detail string) {
 		problems = append(problems, &Error{Kind: ErrInvalid, Op: "label " + key, Detail: detail})
 	}
 	for _, key := range slices.Sorted(maps.Keys(labels)) {
-		parse, known := workloadLabels[key]
-		switch {
-		case known:
-			if err := parse(&s, labels[key]); err != nil {
-				refuse(key, fmt.Sprintf("%q: %v", labels[key], err))
-			}
-		case strings.HasPrefix(key, LabelPrefix):
-			refuse(key, "unknown key; known are "+strings.Join(slices.Sorted(maps.Keys(workloadLabels)), ", "))
+		var err error
+		if parse, known := workloadLabels[key]; known {
+			err = parse(&s, labels[key])
+		} else if parse, known := checkLabels[key]; known {
+			checks.said = append(checks.said, key)
+			err = parse(&checks, labels[key])
+		} else if strings.HasPrefix(key, LabelPrefix) {
+			refuse(key, "unknown key; known are "+strings.Join(knownLabels(), ", "))
+		}
+		if err != nil {
+			refuse(key, fmt.Sprintf("%q: %v", labels[key], err))
 		}
 	}
+	checks.put(&s.Options, refuse)
 	if s.Gang != "" && s.GangSize == 0 {
 		refuse(LabelGang, "a gang needs its size: set "+LabelGangSize)
 	}
@@ -104,6 +118,12 @@ func ParseLabels(labels map[string]string) (Settings, []*Error) {
 		refuse(LabelMinReplicas, fmt.Sprintf("%d is more than %s %d", s.MinReplicas, LabelReplicas, s.Replicas))
 	}
 	return s, problems
+}
+
+func knownLabels() []string {
+	known := slices.AppendSeq(slices.Collect(maps.Keys(workloadLabels)), maps.Keys(checkLabels))
+	slices.Sort(known)
+	return known
 }
 
 var nameRE = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)

@@ -96,9 +96,12 @@ type Workload struct {
 
 	SubmittedAt time.Time `json:"submittedAt"`
 	StartedAt   time.Time `json:"startedAt"`
+	ReadyAt     time.Time `json:"readyAt,omitzero"` // when its health check first passed; zero without one
 	EndedAt     time.Time `json:"endedAt"`
 	Exit        *Exit     `json:"exit"`
-	Detail      string    `json:"detail"` // why it is pending or could not start, in words; untrusted where it comes from a workload
+	// Failing is what its own checks hold against it while it runs; nil = nothing, or it has none.
+	Failing *CheckFailure `json:"failing,omitempty"`
+	Detail  string        `json:"detail"` // why it is pending or could not start, in words; untrusted where it comes from a workload
 }
 
 // Ref names the workload in this attempt.
@@ -112,6 +115,9 @@ type WorkloadOptions struct {
 	MaxRestarts *int          `json:"maxRestarts,omitempty"`
 	Grace       time.Duration `json:"grace,omitempty"`
 	Objective   time.Duration `json:"objective,omitempty"`
+
+	Health   *HealthSpec   `json:"health,omitempty"`
+	Progress *ProgressSpec `json:"progress,omitempty"`
 }
 
 // HealMode is a degree of autonomy.
