@@ -99,7 +99,7 @@ func (a *Agent) adopt(k key) error {
 	}
 	at := a.newAttempt(k, dir, spec)
 	at.enforced = false // until its shim says so
-	at.view = &view{start: &spec.Start, spec: spec, state: nodeproto.AttemptStarting}
+	at.view = &view{start: &spec.Start, spec: spec, state: nodeproto.AttemptStarting, checks: at.checks}
 	a.mu.Lock()
 	a.attempts[k] = at
 	a.mu.Unlock()
@@ -118,6 +118,7 @@ func (a *Agent) adopt(k key) error {
 		return nil
 	}
 	a.wg.Go(func() { a.follow(at, nil, nil) })
+	a.watchChecks(at)
 	return nil
 }
 

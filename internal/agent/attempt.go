@@ -29,8 +29,11 @@ type attempt struct {
 	done  chan struct{}     // closed when it has ended
 
 	output   *output
-	unheard  int64 // lines of its output that nobody could look at
-	enforced bool  // the shim has confirmed that it enforces the lease
+	health   *autoheal.HealthSpec
+	progress *autoheal.ProgressSpec
+	checks   *checkView // what these two say, nil without them; guarded by Agent.mu, replaced, never changed
+	unheard  int64      // lines of its output that nobody could look at
+	enforced bool       // the shim has confirmed that it enforces the lease
 }
 
 // view is what is told of an attempt; times are as in shim.Exited.
@@ -41,6 +44,7 @@ type view struct {
 	status shim.Status
 	exited *shim.Exited
 	detail string
+	checks *checkView
 }
 
 // ended reports whether nothing of the attempt is left.
@@ -54,7 +58,7 @@ func (v *view) render(now time.Duration, bootID string, clk clock.Clock) *nodepr
 	s := &nodeproto.AttemptStatus{
 		Workload: v.start.Workload, Attempt: v.start.Attempt, State: v.state, Pid: v.status.Pid, ShimPid: v.status.ShimPid,
 		GPUs: v.start.GPUs, MemoryMB: v.start.Spec.MemoryMB, AtMostOnce: v.start.AtMostOnce, Generation: v.start.Generation,
-		PeakMB: v.status.PeakMB, Detail: clip(v.detail, maxDetail),
+		PeakMB: v.status.PeakMB, Detail: clip(v.detail, maxDetail), Checks: v.checks.render(now),
 	}
 	if s.GPUs == nil {
 		s.GPUs = []autoheal.GPUID{}
@@ -65,7 +69,7 @@ func (v *view) render(now time.Duration, bootID string, clk clock.Clock) *nodepr
 	if x := v.exited; x != nil {
 		exit := x.Exit
 		exit.Detail = clip(exit.Detail, maxDetail)
-		s.Exit, s.Pid, s.ShimPid, s.PeakMB = &exit, x.Pid, 0, x.PeakMB
+		s.Exit, s.Pid, s.ShimPid, s.PeakMB, s.Checks = &exit, x.Pid, 0, x.PeakMB, nil
 		s.StartedMS, s.EndedMS = 0, 0
 		if x.BootID == bootID {
 			s.EndedMS = bootAge(now, x.Ended)

@@ -3,13 +3,16 @@ package agent
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"os/signal"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"autoheal.dev/autoheal/internal/agent/shim"
 )
@@ -142,11 +145,48 @@ func workload(args []string) int {
 			b[0]++
 			forever()
 		}
+	case "serve": // answers on a port; from SIGUSR1 to SIGUSR2 it takes requests and answers none
+		return serveUntilTold(args[1])
+	case "step": // writes its steps; after SIGUSR1 something else
+		stepUntilTold()
 	case "fail":
 		fmt.Fprintln(os.Stderr, "fatal: as asked")
 		return 7
 	}
 	return 0
+}
+
+func stepUntilTold() {
+	told := make(chan os.Signal, 1)
+	signal.Notify(told, syscall.SIGUSR1)
+	word := "step"
+	for n := 0; ; n++ {
+		select {
+		case <-told:
+			word = "waiting"
+		case <-time.After(100 * time.Millisecond):
+		}
+		fmt.Println(word, n)
+	}
+}
+
+func serveUntilTold(port string) int {
+	told := make(chan os.Signal, 4)
+	signal.Notify(told, syscall.SIGUSR1, syscall.SIGUSR2)
+	var hung atomic.Bool
+	go func() {
+		for s := range told {
+			hung.Store(s == syscall.SIGUSR1)
+		}
+	}()
+	err := http.ListenAndServe("127.0.0.1:"+port, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if hung.Load() {
+			<-r.Context().Done()
+		}
+		fmt.Fprintln(w, "ok")
+	}))
+	fmt.Fprintln(os.Stderr, err)
+	return 9
 }
 
 // ready tells the test that the program is where it wants it.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"sync"
 	"time"
@@ -21,6 +22,7 @@ const maxHear = 8 << 20
 type output struct {
 	dir       string
 	catalogue *signal.Catalogue
+	progress  *regexp.Regexp // what a line of progress matches; nil = none does
 
 	mu sync.Mutex
 	// mu guards what follows. It is held while files are read, and taken before Agent.mu.
@@ -29,11 +31,12 @@ type output struct {
 	offset int64 // in it
 	next   int64 // number of the next line
 	lost   int64
+	moved  time.Duration // time of the newest line of progress
 	buf    []byte
 }
 
-func (a *Agent) newOutput(k key, dir string) *output {
-	o := &output{dir: dir, catalogue: a.hears.catalogue.Load()}
+func (a *Agent) newOutput(k key, dir string, p *autoheal.ProgressSpec) *output {
+	o := &output{dir: dir, catalogue: a.hears.catalogue.Load(), progress: progressPattern(p)}
 	ref := autoheal.Ref{Kind: autoheal.RefWorkload, ID: string(k.workload), Generation: strconv.Itoa(k.attempt)}
 	node := autoheal.Ref{Kind: autoheal.RefNode, ID: a.opts.Name, Generation: a.bootID}
 	o.ear = sense.NewEar(o.catalogue, signal.KindWorkload, func(s autoheal.Signal, at time.Duration) {
@@ -121,6 +124,9 @@ func (o *output) read(f *os.File, budget int64) int64 {
 		n, err := f.ReadAt(o.buf, o.offset)
 		end := bytes.LastIndexByte(o.buf[:n], '\n') + 1
 		o.lines(o.buf[:end])
+		if o.progress != nil {
+			o.progressLines(o.buf[:end])
+		}
 		o.offset += int64(end)
 		if budget > 0 {
 			budget = max(budget-int64(end), 0)

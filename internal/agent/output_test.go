@@ -24,7 +24,7 @@ func TestOutputIsHeardAcrossRotation(t *testing.T) {
 	oom := func(n int) string {
 		return fmt.Sprintf("%d000 e torch.OutOfMemoryError: CUDA out of memory. Tried to allocate %d.00 MiB", n, n)
 	}
-	o := a.newOutput(key{"wl-1", 1}, dir)
+	o := a.newOutput(key{"wl-1", 1}, dir, nil)
 	if lost := o.hear(-1); lost != 0 {
 		t.Errorf("%d lines of no file are lost", lost)
 	}
@@ -65,7 +65,7 @@ func TestOutputHasABudget(t *testing.T) {
 		records = append(records, fmt.Sprintf("%d o a healthy line that means nothing at all", i))
 	}
 	writeLog(t, dir, "log.0", 0, append(records, "1 e torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 1.00 MiB")...)
-	o := a.newOutput(key{"wl-1", 1}, dir)
+	o := a.newOutput(key{"wl-1", 1}, dir, nil)
 	rounds := 0
 	for rounds < 100 && len(o.found()) == 0 {
 		o.hear(1 << 20)

@@ -228,15 +228,19 @@ func (a *Agent) spawn(k key, dir string, spec *shim.Spec) error {
 	at := a.newAttempt(k, dir, spec)
 	a.mu.Lock()
 	a.attempts[k] = at
-	a.setViewLocked(at, &view{start: &spec.Start, spec: spec, state: nodeproto.AttemptStarting, status: shim.Status{ShimPid: cmd.Process.Pid}})
+	a.setViewLocked(at, &view{start: &spec.Start, spec: spec, state: nodeproto.AttemptStarting, status: shim.Status{ShimPid: cmd.Process.Pid}, checks: at.checks})
 	a.mu.Unlock()
 	a.wg.Go(func() { a.follow(at, client, cmd) })
+	a.watchChecks(at)
 	return nil
 }
 
 func (a *Agent) newAttempt(k key, dir string, spec *shim.Spec) *attempt {
-	return &attempt{
-		key: k, dir: dir, spec: spec, enforced: spec.Lease.Enforced, output: a.newOutput(k, dir),
+	at := &attempt{
+		key: k, dir: dir, spec: spec, enforced: spec.Lease.Enforced,
 		renew: make(chan struct{}, 1), stops: make(chan shim.Request, 4), done: make(chan struct{}),
 	}
+	at.health, at.progress = asked(spec.Start.Spec.Labels)
+	at.output, at.checks = a.newOutput(k, dir, at.progress), readChecks(at, a.bootID)
+	return at
 }

@@ -143,6 +143,18 @@ type AttemptStatus struct {
 	Generation string              `json:"generation"`
 	PeakMB     int64               `json:"peakMb,omitempty"` // highest memory use seen, where the kernel tells
 	Detail     string              `json:"detail,omitempty"`
+	Checks     *CheckStatus        `json:"checks,omitempty"` // nil = it has none, or this agent makes none
+}
+
+// CheckStatus is what an attempt's own checks say of it (behaviour E6). Ages are 0 where there is nothing to tell.
+type CheckStatus struct {
+	Ready     bool                  `json:"ready"`             // its health check passes, or it has none
+	ReadyMS   int64                 `json:"readyMs,omitempty"` // since it first passed
+	Failing   autoheal.CheckOutcome `json:"failing,omitempty"`
+	FailingMS int64                 `json:"failingMs,omitempty"`
+	Failures  int                   `json:"failures,omitempty"`
+	Reason    string                `json:"reason,omitempty"`
+	Output    string                `json:"output,omitempty"` // at most 1 KiB, untrusted
 }
 
 // StartRequest makes one attempt exist on the node. It is idempotent on (Workload, Attempt): a second one is accepted and

@@ -42,7 +42,7 @@ func launch(s *Spec, out, errOut *os.File, check func() error) (int, error) {
 	done := make(chan started, 1)
 	go func() {
 		runtime.LockOSThread()
-		pid, err := fork(s, path, [3]uintptr{null.Fd(), out.Fd(), errOut.Fd()}, check)
+		pid, err := fork(s, ".", path, [3]uintptr{null.Fd(), out.Fd(), errOut.Fd()}, check)
 		done <- started{pid, err}
 		select {} // never unlocked, never ended: see above
 	}()
@@ -50,10 +50,10 @@ func launch(s *Spec, out, errOut *os.File, check func() error) (int, error) {
 	return r.pid, r.err
 }
 
-// fork runs on the locked thread.
-func fork(s *Spec, path string, files [3]uintptr, check func() error) (int, error) {
+// fork runs on the locked thread. dir is the attempt's folder.
+func fork(s *Spec, dir, path string, files [3]uintptr, check func() error) (int, error) {
 	attr := &syscall.ProcAttr{
-		Dir: filepath.Join(".", WorkDir), Env: s.Env, Files: files[:],
+		Dir: filepath.Join(dir, WorkDir), Env: s.Env, Files: files[:],
 		Sys: &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL},
 	}
 	if c := s.Credential; c != nil {
