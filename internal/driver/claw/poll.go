@@ -278,7 +278,8 @@ func (d *Driver) aliveLocked(ctx context.Context, w *workload, a *attempt, s *no
 	if c.state == autoheal.Running && a.state != autoheal.Running && s.StartedMS > 0 {
 		when = at.Add(-age(s.StartedMS))
 	}
-	if !force && c.state == a.state && c.detail == a.detail && c.started.Equal(a.started) && slices.Equal(c.gpus, a.gpus) {
+	c.checks = checksOf(a, s.Checks, at)
+	if !force && c.checks.same(a.checks) && c.state == a.state && c.detail == a.detail && c.started.Equal(a.started) && slices.Equal(c.gpus, a.gpus) {
 		d.trackLocked(w, c)
 		return
 	}

@@ -78,6 +78,7 @@ type attempt struct {
 	exit       *autoheal.Exit
 	detail     string
 
+	checks     *checks   // what its node says of its checks; nil = it has none, or the node makes none
 	accepted   bool      // the node took the start, or shows the attempt
 	acceptedAt time.Time // when that was learned
 	maybe      bool      // a start was sent whose outcome is not known: the attempt is bound to its node
@@ -297,7 +298,7 @@ func (d *Driver) attemptLocked(ref attemptRef) *attempt {
 func (d *Driver) workloadViewLocked(w *workload, a *attempt) *autoheal.Workload {
 	v := &autoheal.Workload{
 		ID: w.id, Name: w.spec.Name, Image: w.spec.Image, State: a.state, Desired: w.desired, Attempt: a.ref.n,
-		Node: a.node, GPUs: slices.Clone(a.gpus), Ready: a.state == autoheal.Running,
+		Node: a.node, GPUs: slices.Clone(a.gpus), Ready: a.state == autoheal.Running && a.checks.ready(),
 		Class: w.class, ClassRule: w.classRule, Priority: priorityOf(w.spec), AtMostOnce: w.atMostOnce, Kind: w.kind,
 		Preemptible: w.spec.Preemptible != nil && *w.spec.Preemptible,
 		Gang:        w.set.Gang, Rank: w.set.Rank, GangSize: w.set.GangSize,
@@ -306,6 +307,9 @@ func (d *Driver) workloadViewLocked(w *workload, a *attempt) *autoheal.Workload 
 		Selector: w.selector(), Labels: maps.Clone(w.spec.Labels), Options: w.set.Options,
 		Paused: w.paused, Hedge: a.hedge, SubmittedAt: w.created, StartedAt: a.started, EndedAt: a.ended, Exit: a.exit,
 		Detail: a.detail, Restarts: w.restarts(), SpecHash: w.specHash,
+	}
+	if c := a.checks; c != nil && !a.state.Ended() {
+		v.ReadyAt, v.Failing = c.readyAt, c.failing
 	}
 	return v
 }

@@ -156,6 +156,12 @@ func checkSpec(s autoheal.Spec) (autoheal.Settings, []*autoheal.Error) {
 			break
 		}
 	}
+	if h := set.Options.Health; h != nil && h.Kind == autoheal.CheckExec && s.Image != autoheal.ImageHost {
+		refuse("label "+autoheal.LabelHealth, "exec needs image %q: what hangs inside a container cannot be ended; use http or tcp", autoheal.ImageHost)
+	}
+	if p := set.Options.Progress; p != nil && p.Kind == autoheal.CheckFile && s.Image != autoheal.ImageHost && !strings.HasPrefix(p.File, "/") {
+		refuse("label "+autoheal.LabelProgress, "%q: in a container name the file from its root", p.File)
+	}
 	if set.Gang != "" && set.Replicas > 1 {
 		refuse("label "+autoheal.LabelGang, "a member of a gang has one replica")
 	}
