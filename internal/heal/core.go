@@ -352,6 +352,7 @@ func (c *Core) touch(ch detect.Change) {
 		c.marks(n)
 		c.drained(n)
 		c.touchGPUs(ch.NodeBefore, n)
+		c.lookOn(ch)
 	}
 	if w := ch.Workload; w != nil {
 		c.touchWorkload(w.ID)

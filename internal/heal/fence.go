@@ -63,24 +63,30 @@ func (c *Core) copyGone(i *incident, rec *recovery, id autoheal.WorkloadID, atte
 	return c.fenceProof(i, rec, w.Node)
 }
 
-// whyStopped says why a copy is stopped that can be reached.
-func whyStopped(i *incident, rec *recovery) string {
-	if rec.Gang == "" && i.Kind == autoheal.GPUFailure {
-		return i.part() + " has failed"
-	}
-	return "the gang is restarted as one"
-}
-
 func (c *Core) holdUnsynced(i *incident, rec *recovery) {
 	c.hold(&proposal{i: i, rec: rec, k: key{inc: i.ID, w: rec.Workload}, verb: autoheal.Start}, "synced", verdict{
 		Reason: autoheal.ReasonNotSynced, On: "sync", Detail: "the cluster's state is not known at present",
 	})
 }
 
+// whyStopped says why a copy that runs is ended.
+func whyStopped(i *incident, rec *recovery) string {
+	switch {
+	case rec.Gang != "":
+		return "the gang is restarted as one"
+	case i.Kind == autoheal.GPUFailure:
+		return i.part() + " has failed"
+	case i.Kind == autoheal.HealthCheck:
+		return "its checks fail, and it is started anew"
+	default:
+		return "it is moved: " + i.Cause
+	}
+}
+
 // stopCopy ends one attempt that runs on a node which answers.
 func (c *Core) stopCopy(i *incident, rec *recovery, w *autoheal.Workload, why string) {
 	c.insist(&proposal{
-		i: i, rec: rec, k: key{inc: i.ID, w: rec.Workload}, verb: autoheal.Stop, target: w.Ref(), step: policy.StepMigrate,
+		i: i, rec: rec, k: key{inc: i.ID, w: rec.Workload}, verb: autoheal.Stop, target: w.Ref(), step: policy.Step(rec.Rung),
 		node: c.v.nodes[w.Node], reason: why, params: autoheal.ActionParams{Attempt: w.Attempt, Grace: stopGrace(rec.Class)},
 	})
 }

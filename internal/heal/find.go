@@ -101,7 +101,7 @@ func (c *Core) strand(w *autoheal.Workload) {
 // node has an open incident belongs to it (behaviour A5); a relapse reopens.
 func (c *Core) findWorkload(f autoheal.Finding, open *incident) {
 	lead := c.lead(f)
-	if lead == nil || c.settled(f) {
+	if lead == nil || c.settled(f) || c.outOfSight(f) {
 		return
 	}
 	if at, ok := c.ix.recOf[lead.ID]; ok {
@@ -112,7 +112,7 @@ func (c *Core) findWorkload(f autoheal.Finding, open *incident) {
 	last := c.d.Incidents[c.ix.last[f.Subject.String()]]
 	switch {
 	case open != nil:
-	case node != nil && node.Kind == autoheal.NodeOffline:
+	case node != nil && node.Kind == autoheal.NodeOffline && f.Kind != autoheal.HealthCheck:
 		open = node
 	case c.openCommon(c.failedOf(f)) != nil:
 		open = c.openCommon(c.failedOf(f))
@@ -146,8 +146,13 @@ func (c *Core) seenByRecovery(i *incident, f autoheal.Finding, lead autoheal.Wor
 		return
 	}
 	for _, id := range rec.Members {
-		if w := c.v.cur[id]; w != nil && w.State == autoheal.Failed && w.Exit != nil && w.Attempt > rec.Decided {
+		switch w := c.v.cur[id]; {
+		case w == nil || w.Attempt <= rec.Decided:
+		case w.State == autoheal.Failed && w.Exit != nil:
 			c.crashed(i, rec, w, rec.Try)
+			return
+		case detect.Ailing(w) && i.Kind == autoheal.HealthCheck:
+			c.failing(i, rec, w, rec.Try)
 			return
 		}
 	}
@@ -191,10 +196,13 @@ func (c *Core) leadOf(w *autoheal.Workload) *autoheal.Workload {
 
 // settled reports whether the ends that a finding tells of have been dealt with: escalated or dismissed.
 func (c *Core) settled(f autoheal.Finding) bool {
+	if last := c.d.Incidents[c.ix.last[f.Subject.String()]]; f.Kind == autoheal.HealthCheck && (last == nil || last.Phase != autoheal.Dismissed) {
+		return false // what runs and fails is settled by a person only; once it is paused it is no failure
+	}
 	for _, r := range f.Affected {
 		n, _ := strconv.Atoi(r.Generation)
 		w := c.v.cur[autoheal.WorkloadID(r.ID)]
-		if w != nil && w.State == autoheal.Failed && n > c.d.Settled[w.ID] {
+		if w != nil && (w.State == autoheal.Failed || detect.Ailing(w)) && n > c.d.Settled[w.ID] {
 			return false
 		}
 	}

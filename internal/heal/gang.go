@@ -30,6 +30,11 @@ func (c *Core) roomFirst(p *proposal) ([]autoheal.NodeID, bool) {
 		return nil, true
 	}
 	need := c.needs(p.rec, c.avoid(p.i, p.rec))
+	for n := range need {
+		if w := c.v.cur[need[n].Workload]; c.inPlace(p.i, p.rec) && live(w) {
+			need[n].Nominated = w.Node
+		}
+	}
 	spots, no := c.fitAll(need)
 	if no != nil {
 		c.hold(p, "capacity", verdict{Reason: no.Reason, On: "capacity", Detail: "nothing of it is stopped before all of it has a place: " + no.Detail})

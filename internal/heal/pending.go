@@ -34,6 +34,7 @@ func (c *Core) overdue(i *incident, rec *recovery, k key) {
 		switch {
 		case w.State == autoheal.Pending:
 			unplaced = cmp.Or(unplaced, w)
+		case c.startingUp(w, k):
 		case live(w) && !w.Ready && node != nil && node.Link == autoheal.LinkUp:
 			c.stopCopy(i, rec, w, "it did not come up in time")
 			late = true

@@ -234,6 +234,9 @@ func (c *Core) stepRecovering(i *incident) {
 	if i.Steps[string(policy.StepAlertHardware)].Result == "done" && i.Kind == autoheal.GPUFailure {
 		to, why = autoheal.Escalated, i.part()+" waits for a person"
 	}
+	if i.Kind == autoheal.HealthCheck && allLeftAlone(i) {
+		to, why = autoheal.Cleared, "its checks pass again, and nothing was done"
+	}
 	if i.MergedInto != "" {
 		to, why = autoheal.Cleared, "a symptom of "+string(i.MergedInto)
 	}

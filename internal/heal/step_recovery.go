@@ -95,6 +95,7 @@ func (c *Core) done(i *incident, rec *recovery, end autoheal.RecoveryEnd, why st
 	if end == autoheal.EndLeftAlone {
 		for _, w := range rec.Members { // ranks of a gang may be on several silent nodes
 			c.strand(c.v.cur[w])
+			c.look(c.v.cur[w])
 		}
 	}
 }
@@ -102,6 +103,9 @@ func (c *Core) done(i *incident, rec *recovery, end autoheal.RecoveryEnd, why st
 // stepWaiting waits for the grace of this workload, or for the backoff before its next start.
 func (c *Core) stepWaiting(i *incident, rec *recovery) {
 	k := key{inc: i.ID, w: rec.Workload}
+	if c.ailed(i, rec) && !c.readyToEnd(i, rec) {
+		return
+	}
 	if rec.Rung == string(policy.StepPause) {
 		c.pauseWorkload(i, rec)
 		return
@@ -136,12 +140,16 @@ func (c *Core) stepWaiting(i *incident, rec *recovery) {
 		return
 	}
 	if spots, ok := c.roomFirst(p); ok {
-		c.move(i, rec, autoheal.StepStopping, journal.RecoveryStep{Reason: waitedFor(rec), Spots: spots})
+		c.countEnded(rec)
+		c.move(i, rec, autoheal.StepStopping, journal.RecoveryStep{Reason: waitedFor(i, rec), Spots: spots})
 	}
 }
 
 // waitedFor names what a recovery has waited for: its backoff, or at first the grace.
-func waitedFor(rec *recovery) string {
+func waitedFor(i *incident, rec *recovery) string {
+	if i.Kind == autoheal.HealthCheck && rec.Reason != "" {
+		return "its checks still fail"
+	}
 	if rec.Reason != "" {
 		return "its backoff is over"
 	}
@@ -274,12 +282,15 @@ func (c *Core) stepStarting(i *incident, rec *recovery) {
 		case w.State == autoheal.Failed:
 			c.diedAgain(i, rec, w)
 			return
+		case detect.Ailing(w):
+			c.failing(i, rec, w, rec.Try+1)
+			return
 		case w.State == autoheal.Succeeded:
 			ready++
 		case w.State == autoheal.Running && w.Ready:
 			ready++
-			if w.StartedAt.After(latest) {
-				latest = w.StartedAt
+			if at := readySince(w); at.After(latest) {
+				latest = at
 			}
 			if n == 0 {
 				node = w.Node
@@ -439,6 +450,10 @@ func (c *Core) stepVerifying(i *incident, rec *recovery) {
 		}
 		if w.State == autoheal.Failed {
 			c.diedAgain(i, rec, w)
+			return
+		}
+		if detect.Ailing(w) {
+			c.failing(i, rec, w, rec.Try+1)
 			return
 		}
 		if w.State == autoheal.Succeeded {

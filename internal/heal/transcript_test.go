@@ -245,7 +245,7 @@ func (w *world) do(line string) {
 		for _, id := range words {
 			w.node(id, kv)
 		}
-	case "run": // run wl-1 on=n1 [class=high] [kind=service] [twice=1] [mem=1000] [gang=g size=2 rank=0] [for=1h] [image=i] [spec=s] [needs=db] [parent=wl]
+	case "run": // run wl-1 on=n1 [class=high] [kind=service] [twice=1] [mem=1000] [gang=g size=2 rank=0] [for=1h] [health=10m] [image=i] [spec=s] [needs=db] [parent=wl]
 		for _, id := range words {
 			w.run(id, kv)
 		}
@@ -259,6 +259,8 @@ func (w *world) do(line string) {
 		w.exit(words[0], kv)
 	case "finding": // finding node_fault node/n1 cause=… [quote=…] [on=n1] [affects=wl-a]: a detector says so
 		w.finding(words, kv)
+	case "check": // check wl-1 unhealthy|stalled|passes [failures=3] [ago=30s] [reason=it_says_so]: what its own checks find
+		w.check(words[0], words[1], kv)
 	case "desire": // desire wl-1 cancelled: its owner wants something else
 		a := w.current(words[0])
 		a.Desired = autoheal.Desired(words[1])
@@ -361,6 +363,9 @@ func (w *world) run(id string, kv map[string]string) {
 	a.SpecHash, a.Parent = kv["spec"], autoheal.WorkloadID(kv["parent"])
 	if f := kv["for"]; f != "" {
 		a.StartedAt = w.now.Add(-mustDuration(w.t, f))
+	}
+	if h := kv["health"]; h != "" { // it has a health check, and so long to pass it for the first time
+		a.Options.Health = &autoheal.HealthSpec{Kind: autoheal.CheckTCP, Port: 80, Interval: 10 * time.Second, Timeout: 3 * time.Second, Failures: 3, Startup: mustDuration(w.t, h)}
 	}
 	a.OriginalMemoryMB = a.Request.MemoryMB
 	if n := w.nodes[a.Node]; n != nil && a.Request.GPUs > 0 {

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"autoheal.dev/autoheal"
 )
@@ -104,7 +105,7 @@ func (w *world) started(a autoheal.Action) []autoheal.Event {
 	}
 	next := *w.current(a.Target.ID)
 	next.Attempt, next.State, next.Exit, next.StartedAt, next.EndedAt = a.Params.Attempt, autoheal.Pending, nil, w.now, w.now
-	next.Node, next.Ready = "", false
+	next.Node, next.Ready, next.ReadyAt, next.Failing = "", false, time.Time{}, nil
 	if a.Params.MemoryMB > 0 {
 		next.Request.MemoryMB = a.Params.MemoryMB
 	}
@@ -112,12 +113,38 @@ func (w *world) started(a autoheal.Action) []autoheal.Event {
 	for _, n := range sortedKeys(w.nodes) {
 		gpus, enough := w.freeGPUs(w.nodes[n], next.Request.GPUs, a.Params.AvoidGPUs)
 		if x := w.nodes[n]; enough && x.Link == autoheal.LinkUp && x.Schedulable && !slices.Contains(a.Params.Avoid, n) && next.Request.MemoryMB <= x.Allocatable.MemoryMB-w.taken(n) {
-			next.Node, next.State, next.Ready, next.GPUs = n, autoheal.Running, true, gpus
-			break
+			if next.Node == "" || n == a.Params.Nominated {
+				next.Node, next.State, next.Ready, next.GPUs = n, autoheal.Running, next.Options.Health == nil, gpus
+			}
 		}
 	}
 	w.work[id][next.Attempt] = &next
 	return []autoheal.Event{w.workloadEvent(&next)}
+}
+
+// check reports what the checks of a workload find.
+func (w *world) check(id, what string, kv map[string]string) {
+	a := w.current(id)
+	switch what {
+	case "passes":
+		a.Ready, a.Failing = true, nil
+		if a.Options.Health != nil && a.ReadyAt.IsZero() {
+			a.ReadyAt = w.now
+		}
+	default:
+		f := &autoheal.CheckFailure{What: autoheal.CheckOutcome(what), Since: w.now, Failures: atoi(kv["failures"], 3), Reason: "health check tcp :80 failed 3 times in a row, the last time: no answer within 3s"}
+		if what == string(autoheal.Stalled) {
+			f.Failures, f.Reason = 0, `no line of its output that matches "^step" for 3m0s`
+		}
+		if kv["reason"] != "" {
+			f.Reason = strings.ReplaceAll(kv["reason"], "_", " ")
+		}
+		if kv["ago"] != "" {
+			f.Since = w.now.Add(-mustDuration(w.t, kv["ago"]))
+		}
+		a.Ready, a.Failing = what == string(autoheal.Stalled), f
+	}
+	w.send(w.workloadEvent(a))
 }
 
 func (w *world) command(verb string, kv map[string]string) {
