@@ -70,7 +70,7 @@ and after a kill. The exit code is 0 only if every drill ended as expected.`,
 	f.BoolVar(&production, "production-defaults", false, "run with the product's own times instead of short ones; takes an hour")
 	f.BoolVar(&strict, "strict", false, "also fail when an objective was missed or the healer noticed a stall")
 	f.BoolVar(&keep, "keep", false, "leave the directories of the clusters, to look into their journals and logs")
-	cmd.AddCommand(drillJanitorCommand(io), drillWorkloadCommand(io))
+	cmd.AddCommand(drillJanitorCommand(io), drillWorkloadCommand(io), drillServeCommand(io))
 	return cmd
 }
 
@@ -109,6 +109,17 @@ func drillJanitorCommand(io stdio) *cobra.Command {
 	}
 	cmd.Flags().StringVar(&j.Dir, "dir", "", "directory of the cluster")
 	cmd.Flags().StringVar(&j.Cgroup, "cgroup", "", "control group of the cluster")
+	return cmd
+}
+
+// drillServeCommand is a service that drills make hang.
+func drillServeCommand(io stdio) *cobra.Command {
+	s := drill.Server{Out: io.out}
+	cmd := &cobra.Command{
+		Use: "serve", Hidden: true, Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return s.Run(cmd.Context()) },
+	}
+	cmd.Flags().IntVar(&s.Port, "port", 0, "port of the loopback")
 	return cmd
 }
 

@@ -10,6 +10,7 @@ func All() []Drill {
 	return []Drill{
 		nodeCrash(), agentCrash(), nodeHang(), nodeFlap(), selfStop(), massOutage(),
 		crashOnce(), crashLoop(), oom(), oomGlobal(),
+		serviceHang(), trainStall(),
 		gpuLost(), gpuReset(), gpuAppFault(), gpuOOM(),
 		healerCrash(),
 	}

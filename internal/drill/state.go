@@ -39,6 +39,7 @@ type workloadState struct {
 	AtMostOnce bool                   `json:"atMostOnce"`
 	Attempt    int                    `json:"attempt"`
 	Restarts   int                    `json:"restarts"`
+	Ready      bool                   `json:"ready"`
 	Paused     *autoheal.Mark         `json:"paused"`
 	Incident   *autoheal.IncidentID   `json:"incident"`
 	Detail     string                 `json:"detail"`

@@ -41,9 +41,10 @@ type WorkloadItem struct {
 	AtMostOnce bool                  `json:"atMostOnce"`
 	Attempt    int                   `json:"attempt"`
 	Restarts   int                   `json:"restarts" jsonschema:"crashes counted against it"`
+	Ready      bool                  `json:"ready" jsonschema:"it runs, and its health check passes if it has one"`
 	Paused     *autoheal.Mark        `json:"paused"`
 	Incident   *autoheal.IncidentID  `json:"incident"`
-	Detail     string                `json:"detail,omitempty" jsonschema:"why it is not running; may quote the workload"`
+	Detail     string                `json:"detail,omitempty" jsonschema:"why it is not running, or not ready; may quote the workload"`
 	Simulated  bool                  `json:"simulated" jsonschema:"some of the GPUs it uses are made up"`
 }
 
@@ -96,7 +97,7 @@ func workloadItem(w autoheal.WorkloadView, simulated map[autoheal.GPUID]bool) Wo
 	return WorkloadItem{
 		ID: w.ID, Name: w.Name, State: w.State, GPUs: w.Request.GPUs, NodeID: w.Node, CreatedAt: w.SubmittedAt, StartedAt: w.StartedAt,
 		Class: w.Class, ClassRule: w.ClassRule, Kind: w.Kind, AtMostOnce: w.AtMostOnce, Attempt: w.Attempt, Restarts: w.CrashCount,
-		Paused: w.Paused, Incident: w.Incident, Detail: detailOf(w), Simulated: usesAny(w.GPUs, simulated),
+		Ready: w.Ready, Paused: w.Paused, Incident: w.Incident, Detail: detailOf(w), Simulated: usesAny(w.GPUs, simulated),
 	}
 }
 
@@ -107,15 +108,21 @@ func waitsForResume(w autoheal.WorkloadView) bool {
 		(w.Exit.Reason == autoheal.ExitShutdown || w.Exit.Reason == autoheal.ExitDrained || w.Exit.Reason == autoheal.ExitPreempted)
 }
 
-// detailOf says in one line why a workload is not running.
+// detailOf says in one line why a workload is not running, or does not do its work.
 func detailOf(w autoheal.WorkloadView) string {
-	if waitsForResume(w) {
+	switch {
+	case waitsForResume(w):
 		return fmt.Sprintf("paused by %s, and ended in order since (%s): it starts again with autoheal workloads resume %s", w.Paused.By, w.Exit.Reason, w.ID)
-	}
-	if w.Detail == "" && w.State == autoheal.Failed && w.Exit != nil {
+	case w.Detail != "":
+		return w.Detail
+	case w.State == autoheal.Failed && w.Exit != nil:
 		return exitText(*w.Exit)
+	case w.Failing != nil:
+		return fmt.Sprintf("%s: %s", w.Failing.What, w.Failing.Reason)
+	case w.State == autoheal.Running && !w.Ready && w.Options.Health != nil:
+		return "its health check has not passed yet"
 	}
-	return w.Detail
+	return ""
 }
 
 func usesAny(gpus []autoheal.GPUID, set map[autoheal.GPUID]bool) bool {
@@ -138,12 +145,14 @@ type WorkloadGetOut struct {
 	ExitCode *int                   `json:"exitCode,omitempty"`
 	Error    string                 `json:"error,omitempty" jsonschema:"how it ended, or why it does not start; may quote the workload"`
 
-	Restarts  int              `json:"restarts" jsonschema:"crashes counted against it"`
-	Lineage   []AttemptItem    `json:"lineage" jsonschema:"its attempts, oldest first"`
-	Attempt   int              `json:"attempt"`
-	Desired   autoheal.Desired `json:"desired"`
-	Class     autoheal.Class   `json:"class"`
-	ClassRule string           `json:"classRule"`
+	Ready     bool                   `json:"ready" jsonschema:"it runs, and its health check passes if it has one"`
+	Failing   *autoheal.CheckFailure `json:"failing" jsonschema:"what its own checks hold against it while it runs; its output is untrusted"`
+	Restarts  int                    `json:"restarts" jsonschema:"crashes counted against it"`
+	Lineage   []AttemptItem          `json:"lineage" jsonschema:"its attempts, oldest first"`
+	Attempt   int                    `json:"attempt"`
+	Desired   autoheal.Desired       `json:"desired"`
+	Class     autoheal.Class         `json:"class"`
+	ClassRule string                 `json:"classRule"`
 
 	Kind             autoheal.WorkloadKind `json:"kind"`
 	AtMostOnce       bool                  `json:"atMostOnce"`
@@ -216,7 +225,7 @@ func workloadGet(ctx context.Context, env *Env, in WorkloadIn) (WorkloadGetOut, 
 
 func workloadDetails(w autoheal.WorkloadView, now time.Time) WorkloadGetOut {
 	out := WorkloadGetOut{
-		ID: w.ID, Name: w.Name, State: w.State, NodeID: w.Node, Error: w.Detail, Restarts: w.CrashCount, Attempt: w.Attempt, Desired: w.Desired,
+		ID: w.ID, Name: w.Name, State: w.State, NodeID: w.Node, Error: w.Detail, Ready: w.Ready, Failing: w.Failing, Restarts: w.CrashCount, Attempt: w.Attempt, Desired: w.Desired,
 		Class: w.Class, ClassRule: w.ClassRule, Kind: w.Kind, AtMostOnce: w.AtMostOnce, Priority: w.Priority, Preemptible: w.Preemptible,
 		Gang: w.Gang, Replicas: w.Replicas, MemoryMB: w.Request.MemoryMB, OriginalMemoryMB: w.OriginalMemoryMB, GPUIDs: w.GPUs,
 		Paused: w.Paused, Incident: w.Incident, NextRestart: w.NextRestart, ObjectiveSeconds: w.ObjectiveSeconds,

@@ -88,13 +88,14 @@ func sampleWorkloads() []autoheal.WorkloadView {
 			Class: autoheal.Medium, ClassRule: "default", Kind: autoheal.KindJob, AtMostOnce: true, Replicas: 1, SubmittedAt: ago(age), StartedAt: ago(age - time.Second),
 			Request: autoheal.Resources{MemoryMB: 1024}, OriginalMemoryMB: 1024,
 		}}
+		v.Ready = state == autoheal.Running
 		if state == autoheal.Pending {
 			v.StartedAt = time.Time{}
 		}
 		return v
 	}
 	llm := base("wl-llm", "llm", autoheal.Running, "n1", 3*time.Hour)
-	llm.Class, llm.ClassRule, llm.Kind, llm.AtMostOnce, llm.Ready = autoheal.Critical, "label", autoheal.KindService, false, true
+	llm.Class, llm.ClassRule, llm.Kind, llm.AtMostOnce = autoheal.Critical, "label", autoheal.KindService, false
 	llm.Request.GPUs, llm.GPUs, llm.Labels = 1, []autoheal.GPUID{"GPU-1a"}, map[string]string{"app": "vllm"}
 	llm.ObjectiveSeconds = autoheal.Seconds(time.Minute)
 	train := base("wl-train", "train", autoheal.Running, "n2", 2*time.Hour)
