@@ -23,7 +23,7 @@ func (crashLoop) Detect(v View, c Change, now time.Time) []autoheal.Finding {
 	switch w.Exit.Reason {
 	case autoheal.ExitSuperseded: // we gave it up ourselves; what became of it is not known
 		return nil
-	case autoheal.ExitDrained, autoheal.ExitShutdown: // who ended it makes the next attempt
+	case autoheal.ExitDrained, autoheal.ExitPreempted, autoheal.ExitShutdown: // who ended it makes the next attempt
 		return nil
 	case autoheal.ExitMaxRuntime: // it ran as long as its owner allowed: an end, not a failure
 		return nil

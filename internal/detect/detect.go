@@ -35,6 +35,10 @@ type View interface {
 	// Xids returns what the kernel has said of a GPU in the last days, XidsOf what it said of GPUs under one program.
 	Xids(id autoheal.GPUID) []Xid
 	XidsOf(program string) []Xid
+	// PendingSince is since when the current attempt waits for a place, as far as was seen; zero if it does not.
+	PendingSince(id autoheal.WorkloadID) time.Time
+	// Missing says in words what ws lack for a place for all of them together, "" if there is one.
+	Missing(ws []*autoheal.Workload) string
 }
 
 // Xid is one error of a GPU by the kernel's log, of whatever vendor; a burst of the same counts once.

@@ -13,6 +13,9 @@ import (
 type fakeView struct {
 	on   map[autoheal.NodeID][]*autoheal.Workload
 	gang map[autoheal.GangID][]*autoheal.Workload
+
+	pending map[autoheal.WorkloadID]time.Time
+	missing string
 }
 
 func (v fakeView) Policy() *policy.Policy                             { return policy.Default() }
@@ -23,6 +26,9 @@ func (v fakeView) Gang(g autoheal.GangID) []*autoheal.Workload        { return v
 func (v fakeView) NodeOfGPU(autoheal.GPUID) *autoheal.Node            { return nil }
 func (v fakeView) Xids(autoheal.GPUID) []Xid                          { return nil }
 func (v fakeView) XidsOf(string) []Xid                                { return nil }
+
+func (v fakeView) PendingSince(id autoheal.WorkloadID) time.Time { return v.pending[id] }
+func (v fakeView) Missing([]*autoheal.Workload) string           { return v.missing }
 
 func found(v View, c Change) []autoheal.Finding {
 	var out []autoheal.Finding

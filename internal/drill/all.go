@@ -12,6 +12,7 @@ func All() []Drill {
 		crashOnce(), crashLoop(), oom(), oomGlobal(),
 		serviceHang(), trainStall(),
 		gpuLost(), gpuReset(), gpuAppFault(), gpuOOM(),
+		exhaustion(),
 		healerCrash(),
 	}
 }

@@ -61,7 +61,7 @@ func judgeBystanders(before, after *snapshot, hit map[autoheal.WorkloadID]bool, 
 		}
 	}
 	for _, a := range after.state.Workloads {
-		if before.state.workload(a.ID) == nil {
+		if before.state.workload(a.ID) == nil && !hit[a.ID] {
 			add("workload %s appeared", a.ID)
 		}
 	}
@@ -137,7 +137,8 @@ type intentRow struct {
 		Verb   autoheal.Verb     `json:"verb"`
 		Target autoheal.Ref      `json:"target"`
 		Params struct {
-			Attempt int `json:"attempt"`
+			Attempt int                 `json:"attempt"`
+			For     autoheal.WorkloadID `json:"for"`
 		} `json:"params"`
 	} `json:"action"`
 }
@@ -185,6 +186,10 @@ func judgeJournal(rows []journalRow, attempts []start, marked []autoheal.NodeID)
 					add("attempt %d of %s was ordered twice, by %s and %s", k.attempt, k.workload, other, i.Action.ID)
 				}
 				starts[k] = i.Action.ID
+			case autoheal.Stop: // what gives way to another waits again: its driver makes the next attempt
+				if p := i.Action.Params; p.For != "" {
+					starts[start{autoheal.WorkloadID(i.Action.Target.ID), p.Attempt + 1}] = i.Action.ID
+				}
 			case autoheal.Cordon:
 				cordons[autoheal.NodeID(i.Action.Target.ID)] = true
 			}

@@ -81,7 +81,9 @@ func (s *Session) checkEvidence(ctx context.Context, inc *autoheal.Incident, lin
 	}
 	first := got.Captures[0]
 	for _, a := range inc.Actions { // what is critical does not wait for it
-		critical := slices.ContainsFunc(inc.Recoveries, func(r autoheal.Recovery) bool { return string(r.Workload) == a.Target.ID && r.Class == autoheal.Critical })
+		critical := slices.ContainsFunc(inc.Recoveries, func(r autoheal.Recovery) bool {
+			return string(r.Workload) == a.Target.ID && r.Class == autoheal.Critical
+		})
 		if !critical && (a.Verb == autoheal.Stop || a.Verb == autoheal.ResetGPU) && a.IntentAt.Before(first.At) {
 			s.problem("%s of %s came before the evidence", a.Verb, a.Target)
 		}

@@ -55,6 +55,8 @@ type spec struct {
 	Priority  int               `json:"priority"`
 	Labels    map[string]string `json:"labels,omitempty"`
 	RequestID string            `json:"requestId"`
+
+	Preemptible *bool `json:"preemptible,omitempty"`
 }
 
 // problem notes why the drill failed, and goes on: one run should tell all.
@@ -126,17 +128,24 @@ func marksAre(st *state, nodes []autoheal.NodeID, on bool) (bool, string) {
 func (s *Session) submit(ctx context.Context, specs ...spec) ([]autoheal.WorkloadID, error) {
 	var ids []autoheal.WorkloadID
 	for _, sp := range specs {
-		sp.Image, sp.RequestID = "host", "drill-"+sp.Name
-		var out struct {
-			Workload struct{ ID autoheal.WorkloadID }
-		}
-		if err := s.cluster.call(ctx, "workload_submit", sp, &out); err != nil {
+		id, err := s.submitOne(ctx, sp)
+		if err != nil {
 			return nil, err
 		}
-		ids = append(ids, out.Workload.ID)
+		ids = append(ids, id)
 	}
 	_, err := s.wait(ctx, "all workloads to run", func(st *state) (bool, string) { return allRun(st, ids) })
 	return ids, err
+}
+
+// submitOne submits a workload, whatever becomes of it.
+func (s *Session) submitOne(ctx context.Context, sp spec) (autoheal.WorkloadID, error) {
+	sp.Image, sp.RequestID = "host", "drill-"+sp.Name
+	var out struct {
+		Workload struct{ ID autoheal.WorkloadID }
+	}
+	err := s.cluster.call(ctx, "workload_submit", sp, &out)
+	return out.Workload.ID, err
 }
 
 func allRun(st *state, ids []autoheal.WorkloadID) (bool, string) {

@@ -231,6 +231,7 @@ func (c *Core) hold(p *proposal, gate string, v verdict) {
 		c.unawait(p.k, held.On)
 	}
 	c.await(p.k, v.Until, v.On)
+	c.starving(p, v)
 	if p.rec != nil && p.k.what == "" {
 		c.after(key{inc: p.i.ID, w: p.rec.Workload, what: dutyWarn}, c.now.Add(p.rec.Objective/4))
 	}

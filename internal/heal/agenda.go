@@ -176,6 +176,10 @@ func (c *Core) markAll() {
 	for n, w := range slices.Sorted(maps.Keys(c.d.Restarts)) {
 		c.mark(n, key{w: w, what: dutyReset})
 	}
+	for n, w := range slices.Sorted(maps.Keys(c.d.Rooms)) {
+		c.mark(n, key{w: w, what: dutyRoom})
+	}
+	c.dirty[key{what: dutyBack}] = true
 	c.dirty[key{what: dutyStorm}] = true
 	c.dirty[key{what: dutyCrowd}] = true
 	for n, a := range c.d.find.asked {

@@ -2,6 +2,7 @@ package heal
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -51,8 +52,8 @@ func (c *Core) notifyFailure(i *incident) {
 		c.alertCommon(i)
 		return
 	}
-	if !c.pol.Alerts.NotifyOnFailure {
-		return
+	if !c.pol.Alerts.NotifyOnFailure || i.Kind == autoheal.ResourceExhaustion && slices.Contains(c.ladder(i), policy.StepAlertCapacity) {
+		return // see stepAlertCapacity
 	}
 	c.alert(i, alertSpec{
 		name: failureName(i), severity: autoheal.SeverityWarning, dedup: string(i.ID) + " failure",
@@ -219,6 +220,9 @@ func (c *Core) stepPage(i *incident, rec *recovery) {
 	text := fmt.Sprintf("%s is not back after its objective of %s: %s.", rec.Workload, rec.Objective, strings.TrimSuffix(i.Cause, "."))
 	if rec.Held != nil {
 		text += fmt.Sprintf(" Held (%s): %s.", rec.Held.Reason, rec.Held.Detail)
+		if i.Held != nil && rec.Held.Reason == autoheal.ReasonNoCapacity {
+			text += fmt.Sprintf(" No room is made for it (%s): %s.", i.Held.Reason, i.Held.Detail)
+		}
 	} else {
 		text += fmt.Sprintf(" It is %s; healing goes on.", rec.Step)
 	}

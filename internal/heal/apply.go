@@ -107,6 +107,8 @@ func (d *durable) fold(r journal.Record) error {
 		d.foldBudget(r)
 	case journal.Intent, journal.Result:
 		return d.foldAction(r)
+	case journal.RoomPlanned, journal.RoomBegun, journal.RoomOver, journal.DisplacedOver, journal.ScaledBack:
+		return d.foldRoom(r)
 	default:
 		return d.foldIncident(r)
 	}

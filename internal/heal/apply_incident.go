@@ -58,14 +58,14 @@ func (d *durable) foldIncident(r journal.Record) error {
 	case journal.Held:
 		i.holdBegins(p, r.At)
 		h := &autoheal.Held{Reason: p.Reason, Detail: p.Detail, Since: r.At, Until: p.Until, On: p.On}
-		if rec := i.Recoveries[autoheal.WorkloadID(p.Target.ID)]; rec != nil && p.Target.Kind == autoheal.RefWorkload {
+		if rec := i.heldRecovery(p.Target, p.Verb); rec != nil {
 			rec.Held = h
 			return nil
 		}
 		i.Held = h
 	case journal.Released:
 		i.holdEnds(p.Target, r.At)
-		if rec := i.Recoveries[autoheal.WorkloadID(p.Target.ID)]; rec != nil && p.Target.Kind == autoheal.RefWorkload {
+		if rec := i.heldRecovery(p.Target, p.Verb); rec != nil {
 			rec.Held = nil
 			return nil
 		}
@@ -74,6 +74,14 @@ func (d *durable) foldIncident(r journal.Record) error {
 		return d.foldRecovery(i, r)
 	}
 	return nil
+}
+
+// heldRecovery returns the recovery that a hold is about, nil if it is about the incident: a plan to make room is.
+func (i *incident) heldRecovery(target autoheal.Ref, verb string) *recovery {
+	if target.Kind != autoheal.RefWorkload || verb == string(verbMakeRoom) {
+		return nil
+	}
+	return i.Recoveries[autoheal.WorkloadID(target.ID)]
 }
 
 func (d *durable) openIncident(p journal.IncidentOpened, r journal.Record) error {

@@ -33,7 +33,7 @@ func (c *Core) approvalFor(p *proposal) verdict {
 	for _, a := range c.approvals(p) {
 		id := a.ID
 		switch inTime := active(a.Expires, c.now); {
-		case a.Offer:
+		case a.Offer, a.Void != "":
 		case a.State == approvalGiven && inTime:
 			return pass
 		case a.State == approvalAsked && inTime:

@@ -113,6 +113,8 @@ type Core struct {
 	accounts    map[autoheal.IncidentID]bool                       // ended incidents whose account has to be written (again)
 	loops       map[autoheal.Ref]map[autoheal.WorkloadID]time.Time // who crashes again and again, by what it shares with others
 	reserved    map[autoheal.WorkloadID]bool                       // who has a place reserved in the index (see roomFirst)
+	roomAt      map[autoheal.WorkloadID]time.Time                  // when room was last looked for, in vain
+	freeSince   time.Time                                          // there has been room for what was scaled down
 	askedToLook bool                                               // a person asked, in this Step, to look at everything again: so does what expired
 	planning    bool                                               // gates are asked for a plan: they take nothing
 	out         *Ready
@@ -125,27 +127,12 @@ type key struct {
 	what string
 }
 
-// Standing duties.
-const (
-	dutyOld      = "old"   // older copies of a workload that run beside a newer one
-	dutyReset    = "reset" // a restart counter that may be forgiven
-	dutyMark     = "mark"  // a node that we cordoned: return to service
-	dutyStorm    = "storm"
-	dutyPage     = "page"     // the objective of a recovery passes
-	dutyWarn     = "warn"     // a recovery has been held for a quarter of its objective
-	dutyPace     = "pace"     // moves off silent nodes wait for their turn
-	dutyOpen     = "open"     // an incident is to be marked with all that belongs to it
-	dutyApproval = "approval" // an approval expires
-	dutyOffer    = "offer"    // an offer that was taken waits for its gates
-	dutyCrowd    = "crowd"    // many nodes fell silent: find out what it means
-)
-
 // NewCore makes the core of a life that begins with an empty journal; Restore follows for any other.
 func NewCore(life Life, pol *policy.Policy) *Core {
 	return &Core{
 		life: life, pol: pol, d: newDurable(), v: newView(pol), ix: newIndex(), detectors: detect.All(), waiting: map[string]*queue{}, dirty: map[key]bool{},
 		turns: turns{in: map[key]bool{}, granted: map[key]bool{}}, silences: silences{of: map[autoheal.NodeID]silence{}}, accounts: map[autoheal.IncidentID]bool{},
-		reserved: map[autoheal.WorkloadID]bool{}, loops: map[autoheal.Ref]map[autoheal.WorkloadID]time.Time{},
+		reserved: map[autoheal.WorkloadID]bool{}, loops: map[autoheal.Ref]map[autoheal.WorkloadID]time.Time{}, roomAt: map[autoheal.WorkloadID]time.Time{},
 	}
 }
 
@@ -358,6 +345,7 @@ func (c *Core) touch(ch detect.Change) {
 		c.touchWorkload(w.ID)
 		c.touchParts(w.Node, w.GPUs)
 		c.forgive(w)
+		c.waits(w)
 		if b := ch.WorkloadBefore; b == nil || b.Attempt != w.Attempt || b.Node != w.Node || !detect.Wanted(b) {
 			c.strand(w)
 		}
@@ -389,36 +377,8 @@ func (c *Core) touchWorkload(w autoheal.WorkloadID) {
 	if len(c.v.old[w]) > 0 {
 		c.dirty[key{w: w, what: dutyOld}] = true
 	}
-}
-
-func (c *Core) step(k key) {
-	i := c.d.Incidents[k.inc]
-	switch {
-	case k.what == dutyReset:
-		c.stepReset(k.w)
-	case k.what == dutyMark:
-		c.stepMark(string(k.w))
-	case k.what == dutyStorm:
-		c.stepStorm()
-	case k.what == dutyApproval, k.what == dutyOffer:
-		c.stepApproval(string(k.w))
-	case k.what == dutyCrowd:
-		c.stepCrowd()
-	case k.what == dutyOld:
-		c.stepOld(k.w)
-	case k.what == dutyPace:
-		c.stepPace()
-	case i == nil:
-	case k.what == dutyOpen:
-		c.markIncident(i)
-	case k.what == dutyPage:
-		c.stepPage(i, i.Recoveries[k.w])
-	case k.what == dutyWarn:
-		c.stepWarn(i, i.Recoveries[k.w])
-	case k.w == "":
-		c.stepIncident(i)
-	case i.Recoveries[k.w] != nil && !i.Phase.Ended():
-		c.stepRecovery(i, i.Recoveries[k.w])
+	if lead, ok := c.ix.rooms[w]; ok {
+		c.dirty[key{w: lead, what: dutyRoom}] = true
 	}
 }
 

@@ -97,6 +97,26 @@ func describeRecovery(r journal.Record) string {
 	case journal.Notice:
 		return fmt.Sprintf("%s: %s", p.Reason, p.Detail)
 	}
+	return describeRoom(r)
+}
+
+func describeRoom(r journal.Record) string {
+	switch p := r.Data.(type) {
+	case journal.RoomPlanned:
+		return "what would make room: " + p.Text
+	case journal.RoomBegun:
+		return fmt.Sprintf("room is being made for %s", p.Workload)
+	case journal.RoomOver:
+		text := fmt.Sprintf("no more room is made for %s: %s", p.Workload, p.Reason)
+		if len(p.Spared) > 0 {
+			text += fmt.Sprintf("; untouched: %s", named(p.Spared))
+		}
+		return text
+	case journal.DisplacedOver:
+		return fmt.Sprintf("%s gave way to another: %s", p.Workload, p.Reason)
+	case journal.ScaledBack:
+		return strings.TrimSuffix(fmt.Sprintf("%s has %d replicas again: %s", p.Workload, p.Replicas, p.Reason), ": ")
+	}
 	return ""
 }
 

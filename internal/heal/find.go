@@ -145,6 +145,10 @@ func (c *Core) seenByRecovery(i *incident, f autoheal.Finding, lead autoheal.Wor
 	if rec == nil || rec.Step != autoheal.StepWaiting {
 		return
 	}
+	if i.Kind == autoheal.ResourceExhaustion { // see stepExhausted
+		c.dirty[key{inc: i.ID, w: lead}] = true
+		return
+	}
 	for _, id := range rec.Members {
 		switch w := c.v.cur[id]; {
 		case w == nil || w.Attempt <= rec.Decided:

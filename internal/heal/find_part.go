@@ -127,6 +127,8 @@ func (c *Core) firstRung(i *incident) string {
 		return string(policy.StepMigrate)
 	case autoheal.CrashLoop:
 		return string(policy.StepRestart)
+	case autoheal.ResourceExhaustion:
+		return string(policy.StepPreempt)
 	}
 	for _, s := range c.ladder(i) {
 		if slices.Contains(onWorkloads, s) {

@@ -103,6 +103,7 @@ func (c *Core) reserveAgain() {
 			}
 		}
 	}
+	c.reserveRooms()
 }
 
 // wantedAgain looks at the whole gang of a rank that is wanted again: what failed of it while it was paused is recovered

@@ -29,6 +29,9 @@ type proposal struct {
 	actor   string
 	role    string // of a command
 	command string
+
+	kind     autoheal.FailureKind // whose autonomy counts; "" = that of the incident
+	approved bool                 // with the whole that it is part of
 }
 
 func (p *proposal) byPerson() bool { return p.actor != "" && p.actor != autoheal.ActorEngine }
@@ -346,7 +349,7 @@ func gateCooldown(c *Core, p *proposal) verdict {
 
 // gateApproval asks how far the healer may go by itself (behaviour D6).
 func gateApproval(c *Core, p *proposal) verdict {
-	if p.byPerson() && p.role != "agent" {
+	if p.byPerson() && p.role != "agent" || p.approved {
 		return pass
 	}
 	var label autoheal.HealMode
@@ -356,6 +359,9 @@ func gateApproval(c *Core, p *proposal) verdict {
 	var kind autoheal.FailureKind
 	if p.i != nil {
 		kind = p.i.Kind
+	}
+	if p.kind != "" {
+		kind = p.kind
 	}
 	switch c.pol.Mode(kind, p.step, label) {
 	case autoheal.HealAct:

@@ -11,10 +11,11 @@ import (
 type index struct {
 	open    map[string]autoheal.IncidentID // by subject
 	openIDs map[autoheal.IncidentID]bool
-	last    map[string]autoheal.IncidentID  // newest incident of a subject, open or not
-	recOf   map[autoheal.WorkloadID]recAt   // the open recovery of a workload, under every member
-	starts  map[autoheal.WorkloadID]*action // the newest start of a workload, of whatever incident
-	lastOf  map[autoheal.WorkloadID]recAt   // the newest recovery of a workload, open or not, under every member
+	last    map[string]autoheal.IncidentID              // newest incident of a subject, open or not
+	recOf   map[autoheal.WorkloadID]recAt               // the open recovery of a workload, under every member
+	starts  map[autoheal.WorkloadID]*action             // the newest start of a workload, of whatever incident
+	rooms   map[autoheal.WorkloadID]autoheal.WorkloadID // who stops or waits for a room that is planned: for whom it is
+	lastOf  map[autoheal.WorkloadID]recAt               // the newest recovery of a workload, open or not, under every member
 	hedges  map[autoheal.Class]map[recAt]bool
 	opened  map[sort][]time.Time // see repeats
 }
@@ -29,6 +30,7 @@ func newIndex() *index {
 	return &index{
 		open: map[string]autoheal.IncidentID{}, openIDs: map[autoheal.IncidentID]bool{}, last: map[string]autoheal.IncidentID{},
 		recOf: map[autoheal.WorkloadID]recAt{}, starts: map[autoheal.WorkloadID]*action{}, lastOf: map[autoheal.WorkloadID]recAt{},
+		rooms:  map[autoheal.WorkloadID]autoheal.WorkloadID{},
 		hedges: map[autoheal.Class]map[recAt]bool{},
 		opened: map[sort][]time.Time{},
 	}
@@ -52,10 +54,15 @@ func (x *index) rebuild(d *durable) {
 			x.setStart(a)
 		}
 	}
+	x.setRooms(d)
 }
 
 // follow keeps the index in step with one applied record.
 func (x *index) follow(d *durable, r journal.Record) {
+	switch r.Data.(type) {
+	case journal.RoomPlanned, journal.RoomOver:
+		x.setRooms(d)
+	}
 	i := d.Incidents[r.Incident]
 	if i == nil {
 		return

@@ -339,6 +339,7 @@ func (c *Core) why(r autoheal.Ref) (autoheal.Why, error) {
 		fmt.Sprintf("%s is of class %s (by %s): it should be back within %s.", w.ID, w.Class, w.ClassRule, c.pol.Objective(w)),
 		fmt.Sprintf("If its process ends, it is restarted after %s; at %d crashes it is paused.", c.pol.RestartWait(w, 1), c.pol.MaxRestarts(w)+1),
 		fmt.Sprintf("If its node goes silent, it waits %s.", c.pol.Grace(w)))
+	c.givesWay(w, &out)
 	out.Warnings = append(out.Warnings, c.pol.SubmitWarnings(w)...)
 	if no := c.tooLarge(w); no != "" {
 		out.Warnings = append(out.Warnings, no)
@@ -397,6 +398,7 @@ func (c *Core) whyPlace(w *autoheal.Workload, out *autoheal.Why) {
 	if no != nil {
 		out.Placement = no.Detail
 		out.Text = append(out.Text, "It could not be placed elsewhere now: "+no.Detail)
+		c.whyRoom(w, req, out)
 		return
 	}
 	out.GoesTo, out.Placement = spot.Node, "fits on "+string(spot.Node)
@@ -451,7 +453,15 @@ func (c *Core) plan(_ autoheal.Command, reply *autoheal.Reply) {
 			}
 		}
 		for _, w := range i.Order {
-			if rec := i.Recoveries[w]; rec.Step != autoheal.StepDone {
+			rec := i.Recoveries[w]
+			if rec.Step == autoheal.StepDone {
+				continue
+			}
+			room, wants := c.planRoomFor(i, rec)
+			if wants {
+				reply.Plan = append(reply.Plan, room)
+			}
+			if !wants || i.Kind != autoheal.ResourceExhaustion {
 				reply.Plan = append(reply.Plan, c.planRecovery(i, rec))
 			}
 		}

@@ -28,11 +28,9 @@ var notBuilt = map[string]struct {
 	kind autoheal.FailureKind
 	why  string
 }{
-	"B5": {kind: autoheal.ResourceExhaustion, why: "only what makes room scales down and preempts, and has that to undo"},
 	"B7": {kind: autoheal.NodeFault, why: "the kind is not detected yet"},
 	"B8": {why: "no driver declares that it can replace a node"},
 	"C6": {why: "nothing runs fence.command yet: proofs are exits, deadlines and a person's word"},
-	"E7": {kind: autoheal.ResourceExhaustion, why: "the kind is not detected yet"},
 	"E9": {kind: autoheal.NetworkPartition, why: "the kind is not detected yet"},
 	"H2": {why: "the index of logs is no part of the core"},
 }

@@ -27,10 +27,15 @@ func (c *Core) snapshot(keep time.Time) (journal.Record, error) {
 	}, nil
 }
 
-// marksOf reports whether a mark of this incident is still in force.
+// marksOf reports whether a mark of this incident is still in force, or something that it took is to be given back.
 func (c *Core) marksOf(id autoheal.IncidentID) bool {
 	for _, m := range c.d.Marks {
 		if m.Incident == id {
+			return true
+		}
+	}
+	for _, s := range c.d.Scaled {
+		if s.Incident == id {
 			return true
 		}
 	}

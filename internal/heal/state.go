@@ -42,6 +42,12 @@ type durable struct {
 	CmdActions   map[autoheal.ActionID]*action           `json:"cmdActions"` // actions of commands that belong to no incident
 	Orderly      bool                                    `json:"orderly"`
 
+	Rooms        map[autoheal.WorkloadID]*room     `json:"rooms,omitempty"`       // by who waits
+	Preempted    []preempted                       `json:"preempted,omitempty"`   // the last hour's
+	Displaced    map[autoheal.WorkloadID]displaced `json:"displaced,omitempty"`   // victims that do not run again yet
+	Scaled       []scaledDown                      `json:"scaled,omitempty"`      // services that are to be scaled up again, the last first
+	ScaledBackAt time.Time                         `json:"scaledBackAt,omitzero"` // the last time
+
 	find lookup // derived
 }
 
@@ -239,6 +245,7 @@ func newDurable() *durable {
 		Offenders: map[string]*offender{}, Transients: map[string][]time.Time{}, Xids: map[autoheal.GPUID]*xidBook{}, Repairs: map[string][]time.Time{}, Approvals: map[string]*approval{},
 		Pauses: map[string]*pause{}, Vetoes: map[string]*pause{}, FenceWords: map[autoheal.NodeID]*fenceWord{}, Gone: map[autoheal.NodeID]autoheal.IncidentID{},
 		Commands: map[string]string{}, CmdActions: map[autoheal.ActionID]*action{}, find: newLookup(),
+		Rooms: map[autoheal.WorkloadID]*room{}, Displaced: map[autoheal.WorkloadID]displaced{},
 	}
 }
 

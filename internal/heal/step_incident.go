@@ -237,6 +237,9 @@ func (c *Core) stepRecovering(i *incident) {
 	if i.Kind == autoheal.HealthCheck && allLeftAlone(i) {
 		to, why = autoheal.Cleared, "its checks pass again, and nothing was done"
 	}
+	if i.Kind == autoheal.ResourceExhaustion && to == autoheal.Recovered && !moved {
+		to, why = autoheal.Cleared, "nobody waits for a place any more"
+	}
 	if i.MergedInto != "" {
 		to, why = autoheal.Cleared, "a symptom of "+string(i.MergedInto)
 	}

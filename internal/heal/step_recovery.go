@@ -21,6 +21,10 @@ func (c *Core) stepRecovery(i *incident, rec *recovery) {
 		c.done(i, rec, autoheal.EndCancelled, why)
 		return
 	}
+	if i.Kind == autoheal.ResourceExhaustion {
+		c.stepExhausted(i, rec)
+		return
+	}
 	switch rec.Step {
 	case autoheal.StepWaiting:
 		c.stepWaiting(i, rec)

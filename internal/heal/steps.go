@@ -19,6 +19,10 @@ func (c *Core) subjectStep(i *incident, s policy.Step) bool {
 		return c.stepCordon(i)
 	case policy.StepAlertHardware:
 		return c.stepAlertHardware(i)
+	case policy.StepAlertCapacity:
+		return c.stepAlertCapacity(i)
+	case policy.StepPreempt, policy.StepScaleDown:
+		return c.stepMakeRoom(i)
 	}
 	return true
 }

@@ -98,6 +98,7 @@ type world struct {
 	log    []journal.Record
 	nodes  map[autoheal.NodeID]*autoheal.Node
 	work   map[autoheal.WorkloadID]map[int]*autoheal.Workload
+	rooms  map[autoheal.WorkloadID]autoheal.Room // that are kept
 	obey   bool
 	deaf   map[autoheal.Verb]autoheal.Result // verbs that do not work, and what they answer
 	wake   time.Time
@@ -109,6 +110,7 @@ func newWorld(t *testing.T) *world {
 	w := &world{
 		t: t, flags: map[string]string{}, t0: time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC), obey: true, epoch: 1,
 		nodes: map[autoheal.NodeID]*autoheal.Node{}, work: map[autoheal.WorkloadID]map[int]*autoheal.Workload{}, deaf: map[autoheal.Verb]autoheal.Result{},
+		rooms: map[autoheal.WorkloadID]autoheal.Room{},
 	}
 	w.now = w.t0
 	w.load()
@@ -172,32 +174,6 @@ func (w *world) print(r Ready) {
 	}
 }
 
-func paramText(p autoheal.ActionParams) string {
-	var s string
-	if p.Attempt > 0 {
-		s += fmt.Sprintf(" attempt=%d", p.Attempt)
-	}
-	if p.MemoryMB > 0 {
-		s += fmt.Sprintf(" memory=%d", p.MemoryMB)
-	}
-	if len(p.Avoid) > 0 {
-		s += fmt.Sprintf(" avoid=%v", p.Avoid)
-	}
-	if len(p.AvoidGPUs) > 0 {
-		s += fmt.Sprintf(" avoidGpus=%v", p.AvoidGPUs)
-	}
-	if p.Nominated != "" {
-		s += " nominated=" + string(p.Nominated)
-	}
-	if p.Proof != "" {
-		s += " proof=" + string(p.Proof)
-	}
-	if p.Force {
-		s += " force"
-	}
-	return s
-}
-
 // checkFold folds the whole journal anew and compares: apply is the only writer of durable state.
 func (w *world) checkFold() {
 	fresh := newDurable()
@@ -249,6 +225,13 @@ func (w *world) do(line string) {
 		for _, id := range words {
 			w.run(id, kv)
 		}
+	case "wait": // wait wl-1 [class=critical] [prio=95] [gpus=2] [gang=g size=2 rank=0]: submitted, and nowhere yet
+		kv["on"] = ""
+		for _, id := range words {
+			w.run(id, kv)
+		}
+	case "place": // the driver gives what waits its places
+		w.send(w.place()...)
 	case "sync": // the listing is complete
 		w.sync()
 	case "silent": // silent n1 n2 …: probes fail, the last contact was [ago=0s] ago
@@ -370,6 +353,10 @@ func (w *world) run(id string, kv map[string]string) {
 	a.OriginalMemoryMB = a.Request.MemoryMB
 	if n := w.nodes[a.Node]; n != nil && a.Request.GPUs > 0 {
 		a.GPUs, _ = w.freeGPUs(n, a.Request.GPUs, nil)
+	}
+	w.urgency(a, kv)
+	if kv["on"] == "" && kv["parent"]+kv["replicas"] == "" {
+		a.State, a.Ready, a.StartedAt = autoheal.Pending, false, time.Time{}
 	}
 	if w.work[a.ID] == nil || a.Attempt == 1 {
 		w.work[a.ID] = map[int]*autoheal.Workload{}

@@ -27,6 +27,8 @@ type view struct {
 	heard   map[autoheal.NodeID]bool           // whose silence began or ended since the crowd was counted
 	forgot  map[autoheal.NodeID]*autoheal.Node // what was last known of nodes that were forgotten while they were silent
 	gpuAt   map[autoheal.GPUID]autoheal.NodeID
+	waits   map[autoheal.WorkloadID]waiting               // attempts that wait for a place
+	parts   map[autoheal.WorkloadID][]autoheal.WorkloadID // the replicas of a service
 	index   *place.Index
 	ready   int                    // nodes with the link up
 	gpus    int                    // of them, those with GPUs
@@ -79,6 +81,7 @@ func newView(p *policy.Policy) *view {
 		silent: map[autoheal.NodeID]int64{}, index: place.New(), bursts: map[autoheal.Domain]burst{},
 		forgot: map[autoheal.NodeID]*autoheal.Node{}, domain: map[autoheal.Domain]map[autoheal.NodeID]bool{},
 		classes: map[autoheal.Class]int{}, likeness: newLikeness(), gpuAt: map[autoheal.GPUID]autoheal.NodeID{}, heard: map[autoheal.NodeID]bool{}, quiet: map[autoheal.Domain]int{}, dark: map[autoheal.Domain]bool{},
+		waits: map[autoheal.WorkloadID]waiting{}, parts: map[autoheal.WorkloadID][]autoheal.WorkloadID{},
 	}
 }
 
@@ -143,7 +146,9 @@ func (v *view) apply(e autoheal.Event, now time.Time) (c detect.Change, changed 
 	case autoheal.EventNode:
 		return v.setNode(e.Node, now)
 	case autoheal.EventWorkload:
-		return v.setWorkload(e.Workload)
+		c, changed = v.setWorkload(e.Workload)
+		v.wait(e.Workload, now)
+		return c, changed
 	case autoheal.EventSignal:
 		return detect.Change{Signal: e.Signal}, true
 	case autoheal.EventGone:
@@ -272,6 +277,14 @@ func (v *view) place(before, w *autoheal.Workload) {
 			insert(v.onNode, is, w.ID)
 		}
 	}
+	if was, is := partOf(before), partOf(w); was != is {
+		if was != "" {
+			remove(v.parts, was, before.ID)
+		}
+		if is != "" {
+			insert(v.parts, is, w.ID)
+		}
+	}
 	if was, is := gangOf(before), gangOf(w); was != is {
 		if was != "" {
 			remove(v.gangs, was, before.ID)
@@ -324,6 +337,7 @@ func (v *view) gone(r autoheal.Ref) {
 			v.countAlike(w, nil)
 			v.index.RemoveWorkload(id, w.Attempt)
 			delete(v.cur, id)
+			delete(v.waits, id)
 		}
 		for n := range v.old[id] {
 			v.dropOld(id, n)

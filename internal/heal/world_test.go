@@ -38,6 +38,8 @@ func (w *world) carryOut(a autoheal.Action) (*autoheal.Result, []autoheal.Event)
 		return done, w.stopped(a)
 	case autoheal.Start:
 		return done, w.started(a)
+	case autoheal.Scale:
+		return done, w.scale(a)
 	case autoheal.Pause, autoheal.Resume:
 		var evs []autoheal.Event
 		for _, id := range sortedKeys(w.work) {
@@ -78,6 +80,9 @@ func (w *world) stopped(a autoheal.Action) []autoheal.Event {
 	}
 	c.State, c.Ready, c.EndedAt = autoheal.Failed, false, w.now
 	c.Exit = &autoheal.Exit{Code: -1, Signal: "SIGTERM", Reason: autoheal.ExitStopped}
+	if a.Params.For != "" {
+		return w.preempt(a, c)
+	}
 	if a.Params.Final {
 		c.State, c.Desired = autoheal.Cancelled, autoheal.DesiredCancelled
 	}

@@ -244,6 +244,11 @@ var decoders = map[Type]func([]byte) (Payload, error){
 	TypeAlertFailed:     decode[AlertFailed],
 	TypeAlertSilenced:   decode[AlertSilenced],
 	TypePostMortem:      decode[PostMortem],
+	TypeRoomPlanned:     decode[RoomPlanned],
+	TypeRoomBegun:       decode[RoomBegun],
+	TypeRoomOver:        decode[RoomOver],
+	TypeDisplacedOver:   decode[DisplacedOver],
+	TypeScaledBack:      decode[ScaledBack],
 	TypeNotice:          decode[Notice],
 	TypeSnapshot:        decode[Snapshot],
 }
