@@ -206,7 +206,11 @@ func gateObserver(c *Core, p *proposal) verdict {
 	}
 	s := c.d.Storm
 	if !c.crowdAt.IsZero() {
-		return verdict{Reason: autoheal.ReasonSettling, Detail: "many nodes went silent at once, and it is not known yet what that means", Until: c.crowdUntil()}
+		v := verdict{Reason: autoheal.ReasonSettling, Detail: "many nodes went silent at once, and it is not known yet what that means", Until: c.crowdUntil()}
+		if !c.v.synced { // it is found out when there is something to see again
+			v.Until, v.On = time.Time{}, "sync"
+		}
+		return v
 	}
 	if s == nil || s.Released {
 		return pass

@@ -67,8 +67,10 @@ type notedRec struct {
 	held   *journal.Held
 	at     time.Time
 	nexts  []int
-	begun  bool // a start of its new copies was sent
-	hedged bool // its new copy is an extra one
+	avoid  []autoheal.NodeID // where its next copy must not go
+	memory int64             // what it needs now, if that is not what it asked for
+	begun  bool              // a start of its new copies was sent
+	hedged bool              // its new copy is an extra one
 }
 
 func newBook() *book {
@@ -180,9 +182,10 @@ func (b *book) step(i *noted, p journal.RecoveryStep, at time.Time) {
 	if p.Proof != "" {
 		rec.proof = p.Proof
 	}
+	rec.memory = max(rec.memory, p.MemoryMB)
 	switch {
 	case p.To == autoheal.StepWaiting:
-		rec.begun = false
+		rec.begun, rec.avoid = false, p.Avoid
 		if len(p.Attempts) > 0 {
 			rec.Attempts = p.Attempts
 		}

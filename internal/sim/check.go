@@ -35,7 +35,7 @@ func allCheckers() []checker {
 		selectionNamed(), preemptsWhole(), intentFirst(), epochRises(), rightGeneration(), freshEvidence(), graceKept(), syncedOnly(), stormHolds(), settles(),
 		budgetKept(), ownMarksOnly(), handsOff(), restartsBounded(), hedgesKept(), causesShared(),
 		recordsInOrder(), legalOnly(), accountWritten(), pagedInTime(),
-		incidentsMove(), marksReturn(), nothingLost(), comesToRest(), bookIsTrue(), awayIsHarmless(),
+		incidentsMove(), sleepsWell(), marksReturn(), nothingLost(), comesToRest(), bookIsTrue(), awayIsHarmless(),
 	}
 }
 
@@ -60,31 +60,4 @@ func (w *workload) live() []place {
 		}
 	}
 	return out
-}
-
-// openHole names the documented hole that is open on a machine, if there is one.
-func (m *machine) openHole() string {
-	switch {
-	case m.shims > 0:
-		return "stopped_shim"
-	case m.frozen:
-		return "frozen_kernel"
-	}
-	for _, name := range sortedKeys(m.holes) {
-		if m.w.q.now.Before(m.holes[name]) {
-			return name
-		}
-	}
-	return ""
-}
-
-// excused counts an exception when a documented hole is open where one of the copies is.
-func (s *sim) excused(ps []place) bool {
-	for _, p := range ps {
-		if name := p.m.openHole(); name != "" {
-			s.holes[name]++
-			return true
-		}
-	}
-	return false
 }

@@ -7,6 +7,7 @@ import (
 	"autoheal.dev/autoheal"
 	"autoheal.dev/autoheal/internal/heal"
 	"autoheal.dev/autoheal/internal/journal"
+	plan "autoheal.dev/autoheal/internal/place"
 )
 
 func recordsInOrder() checker {
@@ -96,6 +97,24 @@ func incidentsMove() checker {
 			quiet := s.w.wall().Sub(i.touched)
 			s.check(c.name, len(i.holds()) > 0 || quiet < time.Hour, "%s (%s of %s, %s) has not moved for %s and nothing holds it", id, i.kind, i.subject, i.phase, quiet)
 		}
+	}
+	return c
+}
+
+// mostIdle is how often the core may be woken within a second with nothing to take in and nothing to say.
+const mostIdle = 50
+
+func sleepsWell() checker {
+	c := checker{name: "sleeps-well", says: "A healer that has nothing to do does not wake again and again."}
+	var since time.Time
+	idle := 0
+	c.stepped = func(s *sim, _ *healer, in heal.Input, ready heal.Ready) {
+		if len(in.Events)+len(in.Results)+len(in.Commands)+len(ready.Records) > 0 || in.Policy != nil || s.q.now.Sub(since) > time.Second {
+			idle, since = 0, s.q.now
+			return
+		}
+		idle++
+		s.check(c.name, idle <= mostIdle, "it woke %d times since %s and did nothing", idle, since)
 	}
 	return c
 }
@@ -192,9 +211,28 @@ func comesToRest() checker {
 				why.WriteString(" " + string(h.Reason))
 			}
 			s.check(c.name, waits, "%s (%s of %s) is still %s, held:%s", id, i.kind, i.subject, i.phase, why.String())
+			for _, w := range sortedKeys(i.recs) {
+				s.check(c.name, !s.hasRoom(i.recs[w]), "%s is held for want of room, and there is room", w)
+			}
 		}
 	}
 	return c
+}
+
+// hasRoom reports whether a workload that is held for want of room could have a place. Gangs are left to themselves.
+func (s *sim) hasRoom(rec *notedRec) bool {
+	w := s.w.fleet.workloads[rec.Workload]
+	if rec.held == nil || rec.held.Reason != autoheal.ReasonNoCapacity || rec.step == autoheal.StepDone || rec.Gang != "" || w == nil {
+		return false
+	}
+	a := w.current()
+	if a == nil || a.state == autoheal.Pending { // it is the registry that waits
+		return false
+	}
+	r := plan.RequestOf(w.view(a))
+	r.Avoid, r.Need.MemoryMB = rec.avoid, max(r.Need.MemoryMB, rec.memory)
+	_, no := s.w.fleet.index.Fit(r)
+	return no == nil
 }
 
 func bookIsTrue() checker {

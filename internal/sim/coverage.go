@@ -56,11 +56,11 @@ func triples() []Triple {
 	return out
 }
 
-// Triples are steered towards in blocks of mixed kinds. A seed that is steered carries its block in its number, so that
+// Triples are steered towards in small blocks of mixed kinds, so that what is seldom can be asked for again and again. A seed that is steered carries its block in its number, so that
 // the number alone names the run: seed = base | (block+1) << focusShift.
 const (
 	focusShift = 40
-	blockSize  = 24
+	blockSize  = 8
 )
 
 func blocks() int { return (len(faultKinds())*len(stages)*len(points) + blockSize - 1) / blockSize }

@@ -19,9 +19,10 @@
 //   - A request dies with its connection and is delayed within one by at most 20 s; polls and answers may survive a cut.
 //   - Clocks drift by at most 1 %. The healer's own clock is steady within one life (clock.Steady); a step of the machine's
 //     date is seen by its next life.
-//   - A shim that is stopped and a kernel that is frozen defeat the self-stop: the documented holes of behaviour C2. Two
-//     copies that exist because of one are counted as an exception, by hole, and not as a violation; so is a person's
-//     untrue word (proof level 4).
+//   - A shim that is stopped and a kernel that is frozen defeat the self-stop: the documented holes of behaviour C2. An
+//     older copy on such a node is an exception and not a violation, if it counted as gone by the self-stop; so is one that
+//     counted as gone by a person's untrue word (proof level 4). Each pair of copies is counted once, by hole (holes.go), and
+//     has to end once a healer that works has reached both nodes for a quarter of an hour.
 //   - Programs are modelled as running, crashing or running out of memory; what they write is not.
 //   - Rules that the core does not have yet cannot be broken here: preemption, hedges, GPU repair.
 //

@@ -156,7 +156,7 @@ func (s *sim) freezeNode(m *machine, d time.Duration) {
 		if !m.frozen {
 			return
 		}
-		m.hole("frozen_kernel")
+		m.hole(holeKernel)
 		m.change(func() { m.frozen = false; m.held = nil })
 		m.thaw()
 		s.touchCopies(m)
@@ -164,9 +164,6 @@ func (s *sim) freezeNode(m *machine, d time.Duration) {
 		s.q.after(killTime, m.expire)
 	})
 }
-
-// hole notes that a documented hole of the fence is open on this node; it counts until a minute after it has closed.
-func (m *machine) hole(name string) { m.holes[name] = m.w.q.now.Add(time.Minute) }
 
 func (s *sim) touchCopies(m *machine) {
 	for _, r := range m.refs() {
@@ -199,7 +196,7 @@ func (s *sim) stopShims(m *machine, d time.Duration) {
 		if m.shims == 0 {
 			return
 		}
-		m.hole("stopped_shim")
+		m.hole(holeShim)
 		m.change(func() { m.shims-- })
 		s.q.after(killTime, m.expire)
 	})

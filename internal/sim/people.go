@@ -86,8 +86,7 @@ func (s *sim) personDrains(m *machine, d time.Duration) {
 // personConfirms says that a node is off: mostly when it is, sometimes when it is not, which is a hole of its own.
 func (s *sim) personConfirms(m *machine) {
 	if m.on && s.w.drv.contacts[m.id].link == autoheal.LinkSilent {
-		m.hole("untrue_word")
-		m.holes["untrue_word"] = s.q.now.Add(2 * time.Hour)
+		m.hole(holeWord)
 	}
 	s.person("ann", autoheal.CmdFenceConfirm, autoheal.NodeRef(m.id))
 }

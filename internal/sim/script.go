@@ -49,32 +49,16 @@ func (f Fault) String() string {
 
 // script draws the faults of one seed. In a seed that is steered, two thirds of them belong to the triples of its block.
 func script(seed uint64, cfg Config) []Fault {
-	rng := rand.New(rand.NewPCG(seed, 77))
 	length := time.Duration(cfg.Days * float64(24*time.Hour))
 	n := max(1, int(cfg.Days*cfg.FaultsPerDay))
-	block, total, kinds := blockOf(seed), 0, faultKinds()
-	if len(cfg.Kinds) > 0 {
-		kinds = slices.DeleteFunc(kinds, func(k faultKind) bool { return !slices.Contains(cfg.Kinds, k.name) })
-		block = slices.DeleteFunc(block, func(t Triple) bool { return !slices.Contains(cfg.Kinds, t.Kind) })
-	}
-	for _, k := range kinds {
-		total += k.weight
-	}
+	d := newDrawer(seed, cfg, length)
 	out := make([]Fault, 0, n)
 	for len(out) < n {
 		// Faults come in clusters, because the interesting ones are mixtures.
-		at := time.Duration(rng.Int64N(int64(length)))
-		for range 1 + rng.IntN(4) {
-			f := Fault{At: at, Kind: drawKind(rng, kinds, total), Node: rng.IntN(1 << 16), Work: rng.IntN(1 << 16), Count: 1 + rng.IntN(5), For: drawLength(rng), Ambush: drawAmbush(rng)}
-			if len(block) > 0 && rng.IntN(3) > 0 {
-				t := block[rng.IntN(len(block))]
-				f.Kind, f.Ambush = t.Kind, Ambush{t.Stage, t.Point}
-			}
-			if rng.IntN(8) == 0 {
-				f.Also = drawAmbush(rng)
-			}
-			out = append(out, f)
-			at += time.Duration(rng.Int64N(int64(4 * time.Minute)))
+		at := time.Duration(d.rng.Int64N(int64(length)))
+		for range 1 + d.rng.IntN(4) {
+			out = append(out, d.fault(at))
+			at += time.Duration(d.rng.Int64N(int64(4 * time.Minute)))
 		}
 	}
 	out = out[:n]
@@ -82,18 +66,69 @@ func script(seed uint64, cfg Config) []Fault {
 	return out
 }
 
+// drawer draws the faults of a script.
+type drawer struct {
+	rng   *rand.Rand
+	kinds []faultKind
+	total int      // of their weights
+	block []Triple // that the seed is steered towards
+	left  map[string]int
+}
+
+// seldom are faults after which the healer can do nothing for long: a script has one in so long, or nothing else would be
+// seen in it.
+var seldom = map[string]time.Duration{"healer_away": 2 * time.Hour}
+
+func newDrawer(seed uint64, cfg Config, length time.Duration) *drawer {
+	d := &drawer{rng: rand.New(rand.NewPCG(seed, 77)), kinds: faultKinds(), block: blockOf(seed), left: map[string]int{}}
+	if len(cfg.Kinds) > 0 {
+		d.kinds = slices.DeleteFunc(d.kinds, func(k faultKind) bool { return !slices.Contains(cfg.Kinds, k.name) })
+		d.block = slices.DeleteFunc(d.block, func(t Triple) bool { return !slices.Contains(cfg.Kinds, t.Kind) })
+	}
+	for _, k := range d.kinds {
+		d.total += k.weight
+	}
+	for name, every := range seldom {
+		d.left[name] = max(1, int(length/every))
+	}
+	return d
+}
+
+func (d *drawer) fault(at time.Duration) Fault {
+	for range 10 {
+		f := Fault{At: at, Kind: d.kind(), Node: d.rng.IntN(1 << 16), Work: d.rng.IntN(1 << 16), Count: 1 + d.rng.IntN(5), For: drawLength(d.rng), Ambush: drawAmbush(d.rng)}
+		if len(d.block) > 0 && d.rng.IntN(3) > 0 {
+			t := d.block[d.rng.IntN(len(d.block))]
+			f.Kind, f.Ambush = t.Kind, Ambush{t.Stage, t.Point}
+		}
+		if d.rng.IntN(4) > 0 {
+			f.Also = drawAmbush(d.rng)
+		}
+		every, few := seldom[f.Kind]
+		if !few {
+			return f
+		}
+		if d.left[f.Kind] > 0 { // at the beginning of its time, so that what it does is seen
+			d.left[f.Kind]--
+			f.At, f.Also = time.Duration(d.left[f.Kind])*every+time.Duration(d.rng.Int64N(int64(every/4))), drawAmbush(d.rng)
+			return f
+		}
+	}
+	return Fault{At: at, Kind: d.kinds[0].name, For: time.Minute} // of a run in which hardly anything else may happen
+}
+
 func drawAmbush(rng *rand.Rand) Ambush {
 	return Ambush{stages[rng.IntN(len(stages))], points[rng.IntN(len(points))]}
 }
 
-func drawKind(rng *rand.Rand, kinds []faultKind, total int) string {
-	x := rng.IntN(total)
-	for _, k := range kinds {
+func (d *drawer) kind() string {
+	x := d.rng.IntN(d.total)
+	for _, k := range d.kinds {
 		if x -= k.weight; x < 0 {
 			return k.name
 		}
 	}
-	return kinds[0].name
+	return d.kinds[0].name
 }
 
 // drawLength prefers lengths around the healer's own deadlines: settle, probe, self-stop, wait, grace.

@@ -81,7 +81,9 @@ type sim struct {
 	kinds    map[string]faultKind
 	plan     []*workload // what will be submitted
 	checks   map[string]uint64
-	holes    map[string]int
+	holes    map[string]int // used, by name
+	excepted map[exception]bool
+	proofs   map[ref]autoheal.Proof // of the starts that were asked for
 	covered  map[Triple]int
 	armed    map[string][]ambush
 	tricks   []trick
@@ -115,7 +117,7 @@ func newSim(seed uint64, cfg Config) *sim {
 	w := newWorld(base, pol, nodes, 4)
 	s := &sim{
 		cfg: cfg, ctx: context.Background(), seed: seed, q: w.q, w: w, pol: pol, inForce: pol, store: newStore(pol), book: newBook(), kinds: map[string]faultKind{},
-		checks: map[string]uint64{}, holes: map[string]int{}, covered: map[Triple]int{}, armed: map[string][]ambush{}, offenders: map[autoheal.NodeID]bool{},
+		checks: map[string]uint64{}, holes: map[string]int{}, excepted: map[exception]bool{}, proofs: map[ref]autoheal.Proof{}, covered: map[Triple]int{}, armed: map[string][]ambush{}, offenders: map[autoheal.NodeID]bool{},
 		replied: map[string]bool{},
 	}
 	w.watch, w.sabotage, w.noting = s, cfg.Sabotage, cfg.Record
@@ -286,6 +288,7 @@ func (s *sim) durable(step []journal.Record) {
 
 // leaves is told of every action that goes out.
 func (s *sim) leaves(h *healer, a autoheal.Action) {
+	s.proven(a)
 	for _, c := range s.checkers {
 		if c.leaves != nil && !s.done {
 			c.leaves(s, h, a)
@@ -373,11 +376,16 @@ func (s *sim) perform(h *healer, a autoheal.Action) {
 	}
 }
 
-// compareEvery is how many records are written before their fold is compared with the core that made them.
-const compareEvery = 250
+// compareEvery is how many records are written at first before their fold is compared with the core that made them. Later
+// it is a share of all, because the state grows with them, and comparing it costs what its size is.
+const (
+	compareEvery = 250
+	compareShare = 4
+)
 
-// compactEvery is after how many records the journal is replaced by a snapshot: seldom in some runs, often in others.
-func (s *sim) compactEvery() int { return 200 + 300*int(s.seed%8) }
+// compactEvery is after how many records the journal is replaced by a snapshot: seldom in some runs, often in others, and
+// each time later, for the same reason.
+func (s *sim) compactEvery() int { return (200 + 300*int(s.seed%8)) * (1 + s.store.compacted) }
 
 // keepEnded is for how long a snapshot keeps what has ended: longer than faults last, because what settles old copies hangs on it.
 const keepEnded = 12 * time.Hour
@@ -387,7 +395,7 @@ func (s *sim) compact(h *healer) {
 		return
 	}
 	full := s.store.since >= s.compactEvery()
-	if full || s.store.unchecked >= compareEvery {
+	if full || s.store.unchecked >= max(compareEvery, s.store.written/compareShare) {
 		s.store.unchecked = 0
 		s.checkFold(h)
 	}
@@ -395,6 +403,7 @@ func (s *sim) compact(h *healer) {
 		return
 	}
 	s.store.since = 0
+	s.store.compacted++
 	keep := s.w.wall().Add(-keepEnded)
 	snap, err := h.core.Snapshot(keep)
 	if err == nil {

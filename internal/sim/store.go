@@ -24,6 +24,8 @@ type store struct {
 
 	since     int // records since the last snapshot
 	unchecked int // records since the fold was last compared
+	written   int // records in all
+	compacted int // how often the journal was replaced by a snapshot
 }
 
 func newStore(pol *policy.Policy) *store {
@@ -42,6 +44,7 @@ func (st *store) Append(ctx context.Context, step []journal.Record) error {
 	}
 	st.since += len(step)
 	st.unchecked += len(step)
+	st.written += len(step)
 	err := st.Memory.Append(ctx, step)
 	st.read()
 	return err
