@@ -85,6 +85,7 @@ type ActionParams struct {
 	For       WorkloadID    `json:"for,omitempty"`       // stop by preemption, scale: whom it makes room for
 	Rooms     []Room        `json:"rooms,omitempty"`     // with For: the places to keep, from before anything ends
 	Proof     Proof         `json:"proof,omitempty"`     // start: how the attempt before is known to be gone
+	Peers     []NodeID      `json:"peers,omitempty"`     // collect: the state of the target's network instead, with probes to these nodes
 }
 
 // Room is a place that is kept for one workload, which is pending or about to be started again: nobody else gets it. What

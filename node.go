@@ -51,6 +51,7 @@ type Node struct {
 	Caps        []Verb            `json:"caps"`     // what can be done here; a verb that is absent is unsupported
 	SelfStop    bool              `json:"selfStop"` // at-most-once workloads here stop themselves when contact is lost (proof level 3)
 
+	Addresses   []string  `json:"addresses,omitempty"` // by which other machines may call it: its host name, its IP addresses
 	Platform    string    `json:"platform"`
 	AgentLife   string    `json:"agentLife"` // changes when the agent's process is restarted
 	ConnectedAt time.Time `json:"connectedAt"`

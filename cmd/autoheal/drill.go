@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -71,6 +73,7 @@ and after a kill. The exit code is 0 only if every drill ended as expected.`,
 	f.BoolVar(&strict, "strict", false, "also fail when an objective was missed or the healer noticed a stall")
 	f.BoolVar(&keep, "keep", false, "leave the directories of the clusters, to look into their journals and logs")
 	cmd.AddCommand(drillJanitorCommand(io), drillWorkloadCommand(io), drillServeCommand(io))
+	cmd.AddCommand(drillJanitorCommand(io), drillWorkloadCommand(io), drillRankCommand(io))
 	return cmd
 }
 
@@ -133,5 +136,27 @@ func drillWorkloadCommand(io stdio) *cobra.Command {
 	cmd.Flags().Int64Var(&h.MiB, "mib", 0, "how much memory to hold")
 	cmd.Flags().StringVar(&h.After, "after", "", "wait until this file exists")
 	cmd.Flags().StringVar(&h.Done, "done", "", "make this file when all is taken")
+	return cmd
+}
+
+// drillRankCommand is one rank of a drill's gang.
+func drillRankCommand(io stdio) *cobra.Command {
+	r := drill.Rank{Clock: clock.Real{}, Out: io.out, Generation: os.Getenv("AUTOHEAL_GENERATION"), Node: os.Getenv("AUTOHEAL_NODE")}
+	cmd := &cobra.Command{
+		Use: "rank", Hidden: true, Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			var err1, err2 error
+			r.Number, err1 = strconv.Atoi(os.Getenv("RANK"))
+			r.Size, err2 = strconv.Atoi(os.Getenv("WORLD_SIZE"))
+			if err := errors.Join(err1, err2); err != nil {
+				return fmt.Errorf("read RANK and WORLD_SIZE: %w", err)
+			}
+			return r.Run(cmd.Context())
+		},
+	}
+	cmd.Flags().StringVar(&r.Dir, "dir", "", "where the ranks of a generation find each other")
+	cmd.Flags().StringVar(&r.Stall, "stall", "", "file that names the node on which answering stops")
+	cmd.Flags().DurationVar(&r.Timeout, "timeout", 4*time.Second, "of one collective")
+	cmd.Flags().BoolVar(&r.Hangs, "hangs", false, "live on after giving up")
 	return cmd
 }

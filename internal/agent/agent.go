@@ -241,6 +241,8 @@ func (a *Agent) handle(ctx context.Context, req openclaw.InvokeRequest) (json.Ra
 		return serve(ctx, req.Params, a.doTest)
 	case nodeproto.CmdReboot:
 		return serve(ctx, req.Params, a.doReboot)
+	case nodeproto.CmdNetwork:
+		return serve(ctx, req.Params, a.doNetwork)
 	}
 	return nil, &openclaw.Error{Code: nodeproto.CodeUnsupported, Message: "this agent has no command " + req.Command}
 }

@@ -134,6 +134,7 @@ func (a *Agent) startWatchers(cancel context.CancelCauseFunc) {
 		a.probeGPUs(a.ctx) // before joining, so that the first listing is right
 		a.wg.Go(a.watchGPUs)
 	}
+	a.answerProbes()
 	a.findEngines(a.ctx)
 	a.wg.Go(a.watchConditions)
 	if a.opts.EphemeralFD > 0 {

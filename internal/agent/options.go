@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"autoheal.dev/autoheal"
+	"autoheal.dev/autoheal/internal/agent/network"
 	"autoheal.dev/autoheal/internal/agent/shim"
 	"autoheal.dev/autoheal/internal/clock"
 )
@@ -51,6 +52,9 @@ type Options struct {
 	// NoPrograms has the agent refuse to run the programs that the site configured for resets and tests.
 	NoPrograms bool
 
+	// ProbeListen is where probes of other nodes are answered: HOST:PORT, or "off". Empty = a free port, of loopback only
+	// where the gateway is on this machine too.
+	ProbeListen string
 	// EphemeralFD is an inherited pipe whose closing means that the parent died: everything is stopped and Run returns.
 	// 0 = none.
 	EphemeralFD int
@@ -77,6 +81,12 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.CgroupPrefix == "" {
 		o.CgroupPrefix = "autoheal"
+	}
+	if o.ProbeListen == "" {
+		o.ProbeListen = ":0"
+		if network.Loopback(o.Gateway) {
+			o.ProbeListen = "127.0.0.1:0"
+		}
 	}
 	if o.PidsLimit == 0 {
 		o.PidsLimit = 16384

@@ -64,7 +64,7 @@ var Arrows = []Arrow{
 	{
 		Package: "internal/agent",
 		May: []string{
-			"internal/agent/cgroup", "internal/agent/container", "internal/agent/gpu", "internal/agent/sense", "internal/agent/shim",
+			"internal/agent/cgroup", "internal/agent/container", "internal/agent/gpu", "internal/agent/network", "internal/agent/sense", "internal/agent/shim",
 			"internal/openclaw", "internal/signal", "internal/clock", "internal/nodeproto", "internal/program",
 		},
 		Tests:  []string{"internal/gateway"},
@@ -77,6 +77,10 @@ var Arrows = []Arrow{
 	{
 		Package: "internal/agent/shim", May: []string{"internal/agent/cgroup", "internal/agent/container", "internal/clock", "internal/nodeproto"},
 		Remedy: "the shim outlives the agent and must stay small: give it what it needs in its spec file",
+	},
+	{
+		Package: "internal/agent/network", May: []string{"internal/clock", "internal/nodeproto"},
+		Remedy: "it looks at links and reaches out to other nodes; what that means is for others to say",
 	},
 	{Package: "internal/agent/gpu", May: []string{"internal/clock"}, Remedy: keepLeaf},
 	{Package: "internal/agent/container", May: []string{"internal/clock"}, Remedy: keepLeaf},

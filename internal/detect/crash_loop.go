@@ -37,6 +37,9 @@ func (crashLoop) Detect(v View, c Change, now time.Time) []autoheal.Finding {
 		Evidence: []autoheal.Signal{exitSignal(w, now)},
 	}
 	if w.Gang != "" {
+		if r, ok := ReportGang(v, w.Gang, now); ok && r.Broken {
+			return nil // its ranks have lost each other: that is another failure (behaviour E9)
+		}
 		f.Subject = autoheal.Ref{Kind: autoheal.RefGang, ID: string(w.Gang), Generation: strconv.Itoa(w.Attempt)}
 		f.Affected = nil
 		for _, m := range v.Gang(w.Gang) {

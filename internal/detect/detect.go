@@ -39,6 +39,10 @@ type View interface {
 	PendingSince(id autoheal.WorkloadID) time.Time
 	// Missing says in words what ws lack for a place for all of them together, "" if there is one.
 	Missing(ws []*autoheal.Workload) string
+	// Said returns the failures that the current attempt of a workload has told of, oldest first, as many as are kept.
+	Said(id autoheal.WorkloadID) []autoheal.Signal
+	// Catalogue is what signals mean.
+	Catalogue() *Catalogue
 }
 
 // Xid is one error of a GPU by the kernel's log, of whatever vendor; a burst of the same counts once.

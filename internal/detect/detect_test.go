@@ -16,11 +16,24 @@ type fakeView struct {
 
 	pending map[autoheal.WorkloadID]time.Time
 	missing string
+	node    map[autoheal.NodeID]*autoheal.Node
+	said    map[autoheal.WorkloadID][]autoheal.Signal
 }
 
-func (v fakeView) Policy() *policy.Policy                             { return policy.Default() }
-func (v fakeView) Node(autoheal.NodeID) *autoheal.Node                { return nil }
-func (v fakeView) Workload(autoheal.WorkloadID) *autoheal.Workload    { return nil }
+func (v fakeView) Policy() *policy.Policy                        { return policy.Default() }
+func (v fakeView) Node(id autoheal.NodeID) *autoheal.Node        { return v.node[id] }
+func (v fakeView) Said(id autoheal.WorkloadID) []autoheal.Signal { return v.said[id] }
+func (v fakeView) Catalogue() *Catalogue                         { return CatalogueOf(v.Policy()) }
+func (v fakeView) Workload(id autoheal.WorkloadID) *autoheal.Workload {
+	for _, ws := range v.gang {
+		for _, w := range ws {
+			if w.ID == id {
+				return w
+			}
+		}
+	}
+	return nil
+}
 func (v fakeView) WorkloadsOn(n autoheal.NodeID) []*autoheal.Workload { return v.on[n] }
 func (v fakeView) Gang(g autoheal.GangID) []*autoheal.Workload        { return v.gang[g] }
 func (v fakeView) NodeOfGPU(autoheal.GPUID) *autoheal.Node            { return nil }

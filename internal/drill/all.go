@@ -13,6 +13,7 @@ func All() []Drill {
 		serviceHang(), trainStall(),
 		gpuLost(), gpuReset(), gpuAppFault(), gpuOOM(),
 		exhaustion(),
+		partition(),
 		healerCrash(),
 	}
 }

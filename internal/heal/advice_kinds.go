@@ -2,6 +2,7 @@ package heal
 
 import (
 	"fmt"
+	"strings"
 
 	"autoheal.dev/autoheal"
 	"autoheal.dev/autoheal/internal/policy"
@@ -121,12 +122,26 @@ var networkWords = kindWords{
 	look:     "See why %s did not meet its peers",
 	lookAt:   "autoheal logs %s",
 	retry:    "Start %s again, once its peers can be reached",
-	steps: func(i *incident) []autoheal.NextStep {
-		if i.Phase == autoheal.Recovered {
-			return nil
-		}
-		return []autoheal.NextStep{{Do: "Check cable, switch port and adapter between the peers", Command: "autoheal logs --query 'NCCL timeout OR connection refused'"}}
-	},
+	steps:    networkSteps,
+}
+
+// networkSteps names the nodes to look at, and how one that was isolated comes back.
+func networkSteps(i *incident) []autoheal.NextStep {
+	if i.Told == nil || i.Phase == autoheal.Cleared {
+		return nil
+	}
+	var out []autoheal.NextStep
+	for _, n := range i.Told.Suspects {
+		out = append(out, autoheal.NextStep{Do: "Check adapter, cable and switch port of " + string(n), Command: "autoheal nodes show " + string(n)})
+	}
+	if len(out) == 0 {
+		out = append(out, autoheal.NextStep{Do: "See what the peers said of each other", Command: "autoheal logs --query 'NCCL timeout OR connection refused'"})
+	}
+	if s := i.Steps[string(policy.StepIsolate)]; s.Result == "done" {
+		node, _, _ := strings.Cut(s.Reason, ": ")
+		out = append(out, autoheal.NextStep{Do: "Let work onto " + node + " again once its network was mended", Command: "autoheal uncordon " + node})
+	}
+	return out
 }
 
 var healthWords = kindWords{

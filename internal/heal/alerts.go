@@ -85,6 +85,9 @@ func (c *Core) intention(i *incident) string {
 	if i.Subject.Kind == autoheal.RefNode {
 		return fmt.Sprintf("Workloads affected: %d.", i.Open)
 	}
+	if i.Kind == autoheal.NetworkPartition {
+		return "It is restarted as one, once it is clear which nodes to keep off."
+	}
 	for _, w := range i.Order {
 		switch rec := i.Recoveries[w]; rec.Rung {
 		case string(policy.StepPause):

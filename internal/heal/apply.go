@@ -76,6 +76,7 @@ func (d *durable) fold(r journal.Record) error {
 			delete(d.Repairs, p.Ref.String())
 			delete(d.Offenders, p.Ref.String())
 		}
+		d.foldUnisolated(p.Ref)
 	case journal.Offender:
 		d.foldOffender(p)
 	case journal.TransientSeen:

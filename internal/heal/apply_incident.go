@@ -53,6 +53,8 @@ func (d *durable) foldIncident(r journal.Record) error {
 		i.stepOver(p, r.At)
 	case journal.RecoveryOpened:
 		return i.openRecovery(p, r.At)
+	case journal.CulpritTold, journal.PairChecked, journal.Isolated:
+		d.foldNetwork(i, r)
 	case journal.PostMortem:
 		i.SHA256 = p.SHA256
 	case journal.Held:
@@ -260,9 +262,9 @@ func (d *durable) stepTo(i *incident, p journal.RecoveryStep, at time.Time) erro
 	}
 	switch p.To {
 	case autoheal.StepStopping:
-		rec.Spots = p.Spots
+		rec.Spots, rec.OldNodes = p.Spots, p.OldNodes
 	case autoheal.StepWaiting:
-		rec.Spots, rec.Avoid = nil, p.Avoid
+		rec.Spots, rec.OldNodes, rec.Avoid = nil, false, p.Avoid
 	}
 	if p.To == autoheal.StepDone {
 		d.endRecovery(i, rec, p, at)

@@ -196,7 +196,7 @@ func (c *Core) start() {
 
 // setPolicy puts another configuration in force and looks at everything again.
 func (c *Core) setPolicy(p PolicyChange) {
-	c.pol, c.v.pol, c.life.ConfigHash = p.Policy, p.Policy, p.Hash
+	c.pol, c.v.pol, c.v.said.catalogue, c.life.ConfigHash = p.Policy, p.Policy, nil, p.Hash
 	c.record("", journal.ConfigChanged{ConfigHash: p.Hash, By: p.By})
 	c.all = true
 }
@@ -279,6 +279,7 @@ func (c *Core) synced() {
 	for _, id := range failed {
 		c.detect(detect.Change{Workload: c.v.cur[id]})
 	}
+	c.lookAtWords()
 	c.reserveAgain()
 	c.rememberLoops()
 	c.all = true

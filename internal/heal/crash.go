@@ -15,6 +15,9 @@ import (
 
 // diedAgain handles a new copy that ended while it was being started or verified.
 func (c *Core) diedAgain(i *incident, rec *recovery, w *autoheal.Workload) {
+	if c.lostAgain(i, rec) {
+		return
+	}
 	c.crashed(i, rec, w, rec.Try+1)
 }
 

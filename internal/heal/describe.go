@@ -90,6 +90,12 @@ func describeRecovery(r journal.Record) string {
 			return fmt.Sprintf("the two copies of %s never ran at once", p.Workload)
 		}
 		return fmt.Sprintf("two copies of %s ran at once for %s", p.Workload, p.For.Round(time.Millisecond))
+	case journal.CulpritTold:
+		return describeCulprit(p)
+	case journal.PairChecked:
+		return p.Detail
+	case journal.Isolated:
+		return fmt.Sprintf("%s is isolated: %s", p.Node, p.Evidence)
 	case journal.RestartCounted:
 		return fmt.Sprintf("crash %d of %s", p.Count, p.Workload)
 	case journal.RestartReset:

@@ -26,6 +26,8 @@ func (c *Core) find(f autoheal.Finding) {
 		c.findWorkload(f, open)
 	case autoheal.GPUFailure:
 		c.findGPU(f, open)
+	case autoheal.NetworkPartition:
+		c.findNetwork(f, open)
 	default:
 		c.findPart(f, open)
 	}
@@ -142,7 +144,7 @@ func (c *Core) findWorkload(f autoheal.Finding, open *incident) {
 func (c *Core) seenByRecovery(i *incident, f autoheal.Finding, lead autoheal.WorkloadID) {
 	c.evidence(i, f)
 	rec := i.Recoveries[lead]
-	if rec == nil || rec.Step != autoheal.StepWaiting {
+	if rec == nil || rec.Step != autoheal.StepWaiting || i.Kind == autoheal.NetworkPartition { // the latter judges all its ranks together
 		return
 	}
 	if i.Kind == autoheal.ResourceExhaustion { // see stepExhausted

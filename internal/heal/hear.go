@@ -14,7 +14,7 @@ import (
 // a larger count, is news only where it is missing and there is a place for it.
 func (c *Core) hear(s *autoheal.Signal) {
 	c.out.Seen = append(c.out.Seen, Sighting{Signal: s})
-	if s.Clears {
+	if s.Clears || c.hearNetwork(s) {
 		return
 	}
 	c.countXid(s)

@@ -167,6 +167,10 @@ func (c *Core) stepMark(ref string) {
 	if c.notYet(ref, n) || c.unsettledOn(n.ID) || i == nil || !c.mended(m, i, n) {
 		return
 	}
+	if o := c.d.isolated(n.ID); o != nil {
+		c.alertIsolated(i, n, o)
+		return
+	}
 	if o := c.d.Offenders[ref]; c.quarantined(o) {
 		c.alert(i, alertSpec{
 			name: "node-quarantined", severity: autoheal.SeverityWarning, dedup: ref + " offender " + string(i.ID),

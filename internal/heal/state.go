@@ -35,7 +35,9 @@ type durable struct {
 	Gone         map[autoheal.NodeID]autoheal.IncidentID `json:"gone"`      // silent nodes whose incident has ended
 	StormOver    time.Time                               `json:"stormOver"` // when contact was last back after a storm
 	Storm        *storm                                  `json:"storm"`
-	CooldownFrom []time.Time                             `json:"cooldownFrom"` // ends of the last recoveries (behaviour D5)
+	CooldownFrom []time.Time                             `json:"cooldownFrom"`         // ends of the last recoveries (behaviour D5)
+	Culprits     map[autoheal.NodeID][]culprit           `json:"culprits,omitempty"`   // of the last day (behaviour E9)
+	Isolations   []*isolation                            `json:"isolations,omitempty"` // of the last day, and those that last
 	Alerts       []*alert                                `json:"alerts"`
 	Commands     map[string]string                       `json:"commands"` // replies by command ID, the last ones
 	CommandOrder []string                                `json:"commandOrder"`
@@ -149,33 +151,35 @@ type alert struct {
 
 // incident is one cause, journalled.
 type incident struct {
-	ID         autoheal.IncidentID  `json:"id"`
-	Kind       autoheal.FailureKind `json:"kind"`
-	Phase      autoheal.Phase       `json:"phase"`
-	Subject    autoheal.Ref         `json:"subject"`
-	Domains    []autoheal.Domain    `json:"domains"`
-	Members    []autoheal.NodeID    `json:"members,omitempty"` // of a domain: the nodes that fell silent together
-	Suspects   []autoheal.NodeID    `json:"suspects,omitempty"`
-	GPUs       []autoheal.GPUID     `json:"gpus,omitempty"`
-	Node       autoheal.NodeID      `json:"node,omitempty"`
-	Parts      []autoheal.GPU       `json:"parts,omitempty"`
-	Action     autoheal.Advice      `json:"action,omitempty"`
-	Ladder     []string             `json:"ladder,omitempty"`
-	Since      time.Time            `json:"since"`
-	Opened     time.Time            `json:"opened"`
-	Ended      time.Time            `json:"ended"`
-	Confidence float64              `json:"confidence"`
-	Conclusive bool                 `json:"conclusive"`
-	Cause      string               `json:"cause"`
-	Because    string               `json:"because"`
-	Simulated  bool                 `json:"simulated"`
-	Whole      int                  `json:"whole"`
-	Repeats    int                  `json:"repeats,omitempty"`
-	Reopened   int                  `json:"reopened"`
-	MergedInto autoheal.IncidentID  `json:"mergedInto"`
-	Persistent bool                 `json:"persistent,omitempty"` // cleared, as too often before
-	Evidence   []autoheal.Signal    `json:"evidence"`
-	EvidenceN  int                  `json:"evidenceN"`
+	ID         autoheal.IncidentID   `json:"id"`
+	Kind       autoheal.FailureKind  `json:"kind"`
+	Phase      autoheal.Phase        `json:"phase"`
+	Subject    autoheal.Ref          `json:"subject"`
+	Domains    []autoheal.Domain     `json:"domains"`
+	Members    []autoheal.NodeID     `json:"members,omitempty"` // of a domain: the nodes that fell silent together
+	Suspects   []autoheal.NodeID     `json:"suspects,omitempty"`
+	GPUs       []autoheal.GPUID      `json:"gpus,omitempty"`
+	Node       autoheal.NodeID       `json:"node,omitempty"`
+	Parts      []autoheal.GPU        `json:"parts,omitempty"`
+	Action     autoheal.Advice       `json:"action,omitempty"`
+	Ladder     []string              `json:"ladder,omitempty"`
+	Since      time.Time             `json:"since"`
+	Opened     time.Time             `json:"opened"`
+	Ended      time.Time             `json:"ended"`
+	Confidence float64               `json:"confidence"`
+	Conclusive bool                  `json:"conclusive"`
+	Cause      string                `json:"cause"`
+	Because    string                `json:"because"`
+	Simulated  bool                  `json:"simulated"`
+	Whole      int                   `json:"whole"`
+	Repeats    int                   `json:"repeats,omitempty"`
+	Reopened   int                   `json:"reopened"`
+	MergedInto autoheal.IncidentID   `json:"mergedInto"`
+	Persistent bool                  `json:"persistent,omitempty"` // cleared, as too often before
+	Evidence   []autoheal.Signal     `json:"evidence"`
+	EvidenceN  int                   `json:"evidenceN"`
+	Told       *blame                `json:"told,omitempty"`  // of a network partition: who holds it up
+	Pairs      []journal.PairChecked `json:"pairs,omitempty"` // of the nodes that are compared
 
 	Steps      map[string]journal.StepDone       `json:"steps"`             // steps on the subject that ended
 	StepsAt    map[string]time.Time              `json:"stepsAt,omitempty"` // and when
@@ -205,9 +209,10 @@ type recovery struct {
 	StepBy      time.Time            `json:"stepBy"` // deadline of this step
 	NewAttempts []int                `json:"newAttempts"`
 	MemoryMB    int64                `json:"memoryMb"`
-	Avoid       []autoheal.NodeID    `json:"avoid,omitempty"` // beside the suspects
-	Spots       []autoheal.NodeID    `json:"spots,omitempty"` // reserved for the new copies
-	Hedge       bool                 `json:"hedge,omitempty"` // the new copy is an extra one (behaviour B2h)
+	Avoid       []autoheal.NodeID    `json:"avoid,omitempty"`    // beside the suspects
+	Spots       []autoheal.NodeID    `json:"spots,omitempty"`    // reserved for the new copies
+	Hedge       bool                 `json:"hedge,omitempty"`    // the new copy is an extra one (behaviour B2h)
+	OldNodes    bool                 `json:"oldNodes,omitempty"` // the suspects are used again for want of others
 	Node        autoheal.NodeID      `json:"node"`
 	SafeAt      time.Time            `json:"safeAt"`
 	RunningAt   time.Time            `json:"runningAt"`
@@ -243,7 +248,8 @@ func newDurable() *durable {
 		Incidents: map[autoheal.IncidentID]*incident{}, Restarts: map[autoheal.WorkloadID]*restarts{},
 		Starts: map[string][]time.Duration{}, Settled: map[autoheal.WorkloadID]int{}, Marks: map[string]*ownMark{}, Budgets: map[string]*budget{},
 		Offenders: map[string]*offender{}, Transients: map[string][]time.Time{}, Xids: map[autoheal.GPUID]*xidBook{}, Repairs: map[string][]time.Time{}, Approvals: map[string]*approval{},
-		Pauses: map[string]*pause{}, Vetoes: map[string]*pause{}, FenceWords: map[autoheal.NodeID]*fenceWord{}, Gone: map[autoheal.NodeID]autoheal.IncidentID{},
+		Culprits: map[autoheal.NodeID][]culprit{},
+		Pauses:   map[string]*pause{}, Vetoes: map[string]*pause{}, FenceWords: map[autoheal.NodeID]*fenceWord{}, Gone: map[autoheal.NodeID]autoheal.IncidentID{},
 		Commands: map[string]string{}, CmdActions: map[autoheal.ActionID]*action{}, find: newLookup(),
 		Rooms: map[autoheal.WorkloadID]*room{}, Displaced: map[autoheal.WorkloadID]displaced{},
 	}

@@ -24,6 +24,8 @@ func (c *Core) stepSuspected(i *incident) {
 	switch {
 	case i.Subject.Kind == autoheal.RefCluster:
 		c.stepStorm()
+	case i.Kind == autoheal.NetworkPartition:
+		c.stepSuspectedNetwork(i)
 	case c.forgotten(i) && i.Open == 0:
 		c.phase(i, autoheal.Cleared, "the node was forgotten, and nothing of it is to be recovered")
 	case c.withdrawn(i):
@@ -208,7 +210,7 @@ func (c *Core) stepRecovering(i *incident) {
 	for _, s := range c.ladder(i) {
 		finished = c.subjectStep(i, s) && finished
 	}
-	if !finished || i.Open > 0 {
+	if !finished || i.Open > 0 || i.Phase.Ended() {
 		return
 	}
 	to, why := autoheal.Recovered, "every workload runs again"
@@ -230,6 +232,9 @@ func (c *Core) stepRecovering(i *incident) {
 		case len(c.silentOnes(i)) > 0:
 			why = "it carried no workload that had to be moved"
 		}
+	}
+	if s := i.Steps[string(policy.StepIsolate)]; s.Result == "done" && to == autoheal.Recovered {
+		why += ", and a node is isolated"
 	}
 	if i.Steps[string(policy.StepAlertHardware)].Result == "done" && i.Kind == autoheal.GPUFailure {
 		to, why = autoheal.Escalated, i.part()+" waits for a person"

@@ -101,6 +101,7 @@ func (c *Core) done(i *incident, rec *recovery, end autoheal.RecoveryEnd, why st
 			c.strand(c.v.cur[w])
 			c.look(c.v.cur[w])
 		}
+		c.lookAgain(rec)
 	}
 }
 
@@ -136,11 +137,18 @@ func (c *Core) stepWaiting(i *incident, rec *recovery) {
 		c.hedge(i, rec)
 		return
 	}
+	if i.Kind == autoheal.NetworkPartition && !c.partitionReady(i, rec) {
+		return
+	}
 	if !c.contained(i, rec) {
 		return // its steps wake what waits for them
 	}
 	p := &proposal{i: i, rec: rec, k: k, verb: autoheal.Start, target: autoheal.WorkloadRef(rec.Workload), silence: c.waitsForSilence(i, rec)}
 	if p.silence && c.doubted(p) {
+		return
+	}
+	if i.Kind == autoheal.NetworkPartition {
+		c.restartGang(i, rec, p)
 		return
 	}
 	if spots, ok := c.roomFirst(p); ok {
@@ -162,7 +170,7 @@ func waitedFor(i *incident, rec *recovery) string {
 
 // waitsForSilence reports whether a recovery rests on nothing but that its node does not answer.
 func (c *Core) waitsForSilence(i *incident, rec *recovery) bool {
-	return !i.Conclusive && rec.Try == 1 && !c.anyEnded(rec)
+	return i.Kind == autoheal.NodeOffline && !i.Conclusive && rec.Try == 1 && !c.anyEnded(rec)
 }
 
 // anyEnded reports whether the end of one of the failed copies was observed.
@@ -401,7 +409,11 @@ func (c *Core) allGone(i *incident, rec *recovery) bool {
 // avoid names where the new attempt must not go: the suspects, those that were silent until they are back in service.
 func (c *Core) avoid(i *incident, rec *recovery) []autoheal.NodeID {
 	out := slices.DeleteFunc(slices.Clone(i.nodes()), func(n autoheal.NodeID) bool { return c.inService(n, key{inc: i.ID, w: rec.Workload}) })
-	for _, n := range slices.Concat(i.Suspects, rec.Avoid) {
+	suspects := i.Suspects
+	if rec.OldNodes {
+		suspects = nil
+	}
+	for _, n := range slices.Concat(suspects, rec.Avoid) {
 		if !slices.Contains(out, n) {
 			out = append(out, n)
 		}

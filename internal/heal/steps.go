@@ -23,6 +23,12 @@ func (c *Core) subjectStep(i *incident, s policy.Step) bool {
 		return c.stepAlertCapacity(i)
 	case policy.StepPreempt, policy.StepScaleDown:
 		return c.stepMakeRoom(i)
+	case policy.StepCollectNetwork:
+		return c.stepCollectNetwork(i)
+	case policy.StepIsolate:
+		return c.stepIsolate(i)
+	case policy.StepAlert:
+		return c.stepAlertNetwork(i)
 	}
 	return true
 }

@@ -104,6 +104,8 @@ type world struct {
 	wake   time.Time
 	epoch  uint64
 	synced bool
+	lost   map[[2]string]bool // ways between two nodes on which no probe passes
+	said   []autoheal.Signal  // that a listing repeats
 }
 
 func newWorld(t *testing.T) *world {
@@ -111,6 +113,7 @@ func newWorld(t *testing.T) *world {
 		t: t, flags: map[string]string{}, t0: time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC), obey: true, epoch: 1,
 		nodes: map[autoheal.NodeID]*autoheal.Node{}, work: map[autoheal.WorkloadID]map[int]*autoheal.Workload{}, deaf: map[autoheal.Verb]autoheal.Result{},
 		rooms: map[autoheal.WorkloadID]autoheal.Room{},
+		lost:  map[[2]string]bool{},
 	}
 	w.now = w.t0
 	w.load()
@@ -199,6 +202,9 @@ func (w *world) checkFold() {
 
 // do runs one command line: a name, then words and key=value pairs.
 func (w *world) do(line string) {
+	if w.quoted(line) {
+		return
+	}
 	f := strings.Fields(line)
 	words, kv := []string{}, map[string]string{}
 	for _, x := range f[1:] {
@@ -271,6 +277,8 @@ func (w *world) do(line string) {
 		clear(w.deaf)
 	case "restart": // the healer is killed and comes back; the listing follows
 		w.restart()
+	case "lossy": // lossy n3 n1 n2: no probe passes between n3 and the others
+		w.lossy(words)
 	case "lost": // the stream has gaps
 		w.send(autoheal.Event{Kind: autoheal.EventLost, At: w.now, SeenAt: w.now})
 	case "command": // command pause|resume|release|dismiss|veto|… [target=node/n1] [incident=inc-000001] [by=ann]
@@ -482,5 +490,5 @@ func (w *world) restart() {
 			evs = append(evs, w.workloadEvent(w.work[id][n]))
 		}
 	}
-	w.send(append(evs, autoheal.Event{Kind: autoheal.EventSynced, At: w.now, SeenAt: w.now})...)
+	w.send(append(append(evs, w.repeated()...), autoheal.Event{Kind: autoheal.EventSynced, At: w.now, SeenAt: w.now})...)
 }

@@ -42,6 +42,7 @@ type view struct {
 	synced    bool
 	syncedAt  time.Time
 	simulated bool
+	said      spoken
 	listed    *listing // under way, nil for a first one, after which nothing is left over
 }
 
@@ -150,6 +151,7 @@ func (v *view) apply(e autoheal.Event, now time.Time) (c detect.Change, changed 
 		v.wait(e.Workload, now)
 		return c, changed
 	case autoheal.EventSignal:
+		v.note(e.Signal)
 		return detect.Change{Signal: e.Signal}, true
 	case autoheal.EventGone:
 		v.gone(*e.Gone)
@@ -311,6 +313,7 @@ func gangOf(w *autoheal.Workload) autoheal.GangID {
 }
 
 func (v *view) gone(r autoheal.Ref) {
+	v.said.forget(r)
 	switch r.Kind {
 	case autoheal.RefNode:
 		id := autoheal.NodeID(r.ID)

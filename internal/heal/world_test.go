@@ -34,6 +34,12 @@ func (w *world) carryOut(a autoheal.Action) (*autoheal.Result, []autoheal.Event)
 		n.Marks = slices.DeleteFunc(n.Marks, func(m autoheal.Mark) bool { return m.By == by || by != autoheal.ByAutoheal })
 		n.Schedulable = len(n.Marks) == 0
 		return done, []autoheal.Event{w.nodeEvent(n)}
+	case autoheal.Drain:
+		return done, w.drained(a)
+	case autoheal.Collect:
+		if len(a.Params.Peers) > 0 {
+			return done, w.network(a)
+		}
 	case autoheal.Stop:
 		return done, w.stopped(a)
 	case autoheal.Start:

@@ -129,9 +129,10 @@ type RecoveryStep struct {
 	MemoryMB  int64                `json:"memoryMb,omitempty"`
 	Ran       time.Duration        `json:"ran,omitempty"` // how long the run that crashed lasted
 	Node      autoheal.NodeID      `json:"node,omitempty"`
-	Avoid     []autoheal.NodeID    `json:"avoid,omitempty"` // where the next copy must not go, beside the suspects
-	Spots     []autoheal.NodeID    `json:"spots,omitempty"` // reserved before anything is stopped, in the order of the members
-	Hedge     bool                 `json:"hedge,omitempty"` // what follows is an extra copy: its node is only suspected
+	Avoid     []autoheal.NodeID    `json:"avoid,omitempty"`    // where the next copy must not go, beside the suspects
+	Spots     []autoheal.NodeID    `json:"spots,omitempty"`    // reserved before anything is stopped, in the order of the members
+	Hedge     bool                 `json:"hedge,omitempty"`    // what follows is an extra copy: its node is only suspected
+	OldNodes  bool                 `json:"oldNodes,omitempty"` // there is no room without the suspects: they are used again
 }
 
 // Held says that something waits; Released that it no longer does. Target names a recovery's workload or the incident's

@@ -28,6 +28,9 @@ const (
 	TypeTransientSeen   Type = "transient_seen"
 	TypeXidSeen         Type = "xid_seen"
 	TypeRepairTried     Type = "repair_tried"
+	TypeCulpritTold     Type = "culprit_told"
+	TypePairChecked     Type = "pair_checked"
+	TypeIsolated        Type = "isolated"
 	TypeRestartCounted  Type = "restart_counted"
 	TypeRestartReset    Type = "restart_reset"
 	TypeApprovalAsked   Type = "approval_asked"
@@ -130,6 +133,15 @@ func (XidSeen) Type() Type { return TypeXidSeen }
 // Type returns TypeRepairTried.
 func (RepairTried) Type() Type { return TypeRepairTried }
 
+// Type returns TypeCulpritTold.
+func (CulpritTold) Type() Type { return TypeCulpritTold }
+
+// Type returns TypePairChecked.
+func (PairChecked) Type() Type { return TypePairChecked }
+
+// Type returns TypeIsolated.
+func (Isolated) Type() Type { return TypeIsolated }
+
 // Type returns TypeRestartCounted.
 func (RestartCounted) Type() Type { return TypeRestartCounted }
 
@@ -224,6 +236,9 @@ var decoders = map[Type]func([]byte) (Payload, error){
 	TypeTransientSeen:   decode[TransientSeen],
 	TypeXidSeen:         decode[XidSeen],
 	TypeRepairTried:     decode[RepairTried],
+	TypeCulpritTold:     decode[CulpritTold],
+	TypePairChecked:     decode[PairChecked],
+	TypeIsolated:        decode[Isolated],
 	TypeRestartCounted:  decode[RestartCounted],
 	TypeRestartReset:    decode[RestartReset],
 	TypeApprovalAsked:   decode[ApprovalAsked],

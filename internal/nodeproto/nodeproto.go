@@ -28,7 +28,7 @@ const (
 
 // Commands lists every command.
 func Commands() []string {
-	return []string{CmdPoll, CmdStatus, CmdStart, CmdStop, CmdLogs, CmdCollect, CmdReset, CmdTest, CmdReboot}
+	return []string{CmdPoll, CmdStatus, CmdStart, CmdStop, CmdLogs, CmdCollect, CmdReset, CmdTest, CmdReboot, CmdNetwork}
 }
 
 // Error codes that an agent answers with, beside the gateway's own.
@@ -113,6 +113,8 @@ type NodeStatus struct {
 	Conditions  map[string]string  `json:"conditions"`     // disk_full, memory_pressure, …
 	Warnings    []string           `json:"warnings"`       // said at start: no cgroup rights, …
 	UptimeMS    int64              `json:"uptimeMs"`
+	Addresses   []string           `json:"addresses,omitempty"` // by which other machines may call this one: its host name, its IP addresses
+	Probe       []string           `json:"probe,omitempty"`     // host:port at which it answers probes
 }
 
 // AttemptState is the state of one attempt on its node.

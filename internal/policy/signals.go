@@ -5,13 +5,18 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 
 	"autoheal.dev/autoheal/internal/signal"
 )
 
-// Catalogue compiles the catalogue of signals with the rules and Xid actions of this policy. It is work: keep the result.
+// builtin is the program's own catalogue, compiled once: it does not change, and many may use it at once.
+var builtin = sync.OnceValues(signal.Builtin)
+
+// Catalogue compiles the catalogue of signals with the rules and Xid actions of this policy. It is work where the policy
+// has any: keep the result.
 func (s Signals) Catalogue() (*signal.Catalogue, error) {
-	c, err := signal.Builtin()
+	c, err := builtin()
 	if err != nil || len(s.Rules)+len(s.Xid) == 0 {
 		return c, err
 	}

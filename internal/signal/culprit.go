@@ -45,7 +45,9 @@ type Culprit struct {
 	// Suspects are the members among which it cannot be told: avoid them, accuse none.
 	Suspects []int
 	// Peer is the address that most members name, where it is known of no member.
-	Peer       string
+	Peer string
+	// Own says that some member failed by itself, whether or not it can be told who was first.
+	Own        bool
 	Confidence float64 // from 0 to 1
 	Because    string
 }
@@ -131,12 +133,22 @@ func (c *Catalogue) evidence(g Gang) *evidence {
 	return e
 }
 
-// follows says whether a signal follows from something else, or may: a network failure has two ends.
+// follows says whether a signal follows from something else, or may: a failure of the way to a peer has two ends. What is
+// outside of the job, such as a server of data sets, nobody else of it is the victim of.
 func (c *Catalogue) follows(s *autoheal.Signal) bool {
-	if r := c.byID[s.Rule]; r != nil && r.Consequence {
+	r := c.byID[s.Rule]
+	if r != nil && r.Consequence || s.Failure == autoheal.FailureNone || s.Action == autoheal.AdviceNone {
 		return true
 	}
-	return s.Failure == autoheal.FailureNetwork || s.Failure == autoheal.FailureNone || s.Action == autoheal.AdviceNone
+	return s.Failure == autoheal.FailureNetwork && (r == nil || r.Path != "")
+}
+
+// Path returns which way of the network a signal is about; "" for what is none of either.
+func (c *Catalogue) Path(s *autoheal.Signal) Path {
+	if r := c.byID[s.Rule]; r != nil && s.Failure == autoheal.FailureNetwork {
+		return r.Path
+	}
+	return ""
 }
 
 // unitOf returns the process that a signal is from.
@@ -222,11 +234,11 @@ func (e *evidence) crashed() (Culprit, bool) {
 		return Culprit{}, false
 	}
 	if everywhere(own, e.ranks) {
-		return Culprit{Member: -1, Because: fmt.Sprintf("%d of %d processes report %s: that is the program's fault, not a machine's", len(own), e.ranks, own[0].cause.Rule)}, true
+		return Culprit{Member: -1, Own: true, Because: fmt.Sprintf("%d of %d processes report %s: that is the program's fault, not a machine's", len(own), e.ranks, own[0].cause.Rule)}, true
 	}
 	slices.SortStableFunc(own, func(a, b *unit) int { return a.cause.At.Compare(b.cause.At) })
 	first := own[0]
-	found := Culprit{Role: RoleCrashed, Member: first.member, Ranks: rankList(first), Because: fmt.Sprintf("%s failed by itself: %s", first, first.cause.Rule)}
+	found := Culprit{Role: RoleCrashed, Own: true, Member: first.member, Ranks: rankList(first), Because: fmt.Sprintf("%s failed by itself: %s", first, first.cause.Rule)}
 	others := membersOf(own)
 	switch {
 	case len(others) == 1 && e.complainedBefore(first):
@@ -236,7 +248,7 @@ func (e *evidence) crashed() (Culprit, bool) {
 	case e.firstByFar(own):
 		found.Confidence = sureCrashedBefore
 	default:
-		return Culprit{Member: -1, Suspects: others, Because: fmt.Sprintf("%d members failed by themselves, too close together to have an order", len(others))}, true
+		return Culprit{Member: -1, Own: true, Suspects: others, Because: fmt.Sprintf("%d members failed by themselves, too close together to have an order", len(others))}, true
 	}
 	return found, true
 }
@@ -352,98 +364,6 @@ func lowest(units []*unit, at func(*unit) int) (last []*unit, of, low, high int)
 	return last, of, low, high
 }
 
-// missing tells who does not say that it waits while the others do.
-func (e *evidence) missing() (Culprit, bool) {
-	waiting := map[int]bool{}
-	for _, u := range e.units {
-		if u.rank >= 0 && (u.waits != nil || len(u.progress) > 0) {
-			waiting[u.rank] = true
-		}
-	}
-	var gone []*unit
-	for rank := range e.ranks {
-		if !waiting[rank] {
-			gone = append(gone, &unit{member: e.memberOf(rank), rank: rank})
-		}
-	}
-	n := len(waiting)
-	if n == 0 || len(gone) == 0 || len(gone) >= n && e.ranks != 2 {
-		return Culprit{}, false
-	}
-	sure := sureMissing
-	switch n {
-	case 1:
-		sure = sureMissingOfOne
-	case 2:
-		sure = sureMissingOfTwo
-	}
-	return accuse(RoleMissing, sure, gone, fmt.Sprintf("%d processes wait in a collective, and %s is not among them", n, names(gone))), true
-}
-
-// named tells whom most of the others name as the peer that they lost.
-func (e *evidence) named() (Culprit, bool) {
-	votes, voters := map[string][]int{}, 0
-	for _, u := range e.units {
-		if len(u.names)+len(u.accuses) > 0 {
-			voters++
-		}
-		for _, key := range u.votes(e) {
-			votes[key] = append(votes[key], u.member)
-		}
-	}
-	top, second := "", 0
-	for _, key := range sortedKeys(votes) {
-		switch n := len(votes[key]); {
-		case n > len(votes[top]):
-			top, second = key, len(votes[top])
-		case n > second:
-			second = n
-		}
-	}
-	n := len(votes[top])
-	if n == 0 || n == second || n*2 <= voters && voters > 1 {
-		return Culprit{}, false
-	}
-	found := Culprit{Role: RoleNamed, Member: -1, Confidence: sureMissingOfOne, Because: fmt.Sprintf("%d of %d processes that lost a peer name %s", n, voters, top)}
-	switch {
-	case n >= 3 && n*4 >= voters*3:
-		found.Confidence = sureNamedByMost
-	case n >= 2:
-		found.Confidence = sureNamedBySome
-	}
-	if m, ok := strings.CutPrefix(top, "member "); ok {
-		found.Member, _ = strconv.Atoi(m)
-		return found, true
-	}
-	found.Peer = top
-	return found, true
-}
-
-// votes returns whom a process names, each once: a member where it can be told, else an address. Nobody names itself.
-func (u *unit) votes(e *evidence) []string {
-	var out []string
-	vote := func(member int, peer string) {
-		key := peer
-		if member >= 0 {
-			key = "member " + strconv.Itoa(member)
-		}
-		if key != "" && member != u.member && !slices.Contains(out, key) {
-			out = append(out, key)
-		}
-	}
-	for _, rank := range u.accuses {
-		vote(e.memberOf(rank), "")
-	}
-	for _, peer := range u.names {
-		if m, ok := e.addresses[peer]; ok {
-			vote(m, peer)
-		} else {
-			vote(-1, peer)
-		}
-	}
-	return out
-}
-
 // accuse names the one member that all units belong to; of several it is nobody, and all are suspects.
 func accuse(role Role, sure float64, units []*unit, because string) Culprit {
 	members := membersOf(units)
@@ -488,13 +408,4 @@ func names(units []*unit) string {
 		parts[i] = u.String()
 	}
 	return strings.Join(parts, ", ")
-}
-
-func sortedKeys(m map[string][]int) []string {
-	keys := make([]string, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
 }

@@ -213,12 +213,20 @@ func namingCases() []culpritCase {
 			role: RoleNamed, member: -1, peer: "10.9.9.9", sure: sureNamedBySome, because: "2 of 2 processes",
 		},
 		{
-			name: "each names the other: nobody", members: 2,
+			name: "each names the other: either may be it", members: 2,
 			reports: []said{
 				{member: 0, addresses: []string{"10.0.0.1"}, text: "n0:1:2 [0] NCCL WARN Net : Connection closed by remote peer 10.0.0.2<57557>"},
 				{member: 1, addresses: []string{"10.0.0.2"}, text: "n1:1:2 [0] NCCL WARN Net : Connection closed by remote peer 10.0.0.1<57557>"},
 			},
-			member: -1, because: "no member differs",
+			member: -1, suspects: []int{0, 1}, because: "as many name member 1",
+		},
+		{
+			name: "a download that failed is the fault of no peer", members: 2,
+			reports: []said{
+				{member: 0, text: "Traceback (most recent call last):\n  File \"train.py\", line 3, in <module>\nrequests.exceptions.ConnectionError: HTTPSConnectionPool(host='huggingface.co', port=443): Max retries exceeded with url: /x (Caused by NewConnectionError('<urllib3.connection.HTTPSConnection object at 0x7f>: Failed to establish a new connection: [Errno 111] Connection refused'))"},
+				{member: 1, addresses: []string{"10.0.0.2"}, text: "n1:1:2 [0] NCCL WARN Net : Connection closed by remote peer 10.0.0.1<57557>"},
+			},
+			role: RoleCrashed, member: 0, sure: sureCrashedFirst, ranksNamed: []int{0}, because: "python/connect",
 		},
 		{
 			name: "a monitored barrier names the rank", members: 4,

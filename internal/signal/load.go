@@ -206,6 +206,7 @@ func (f *fields) meaning(m *Meaning) {
 	f.text("name", &m.Name)
 	oneOf(f, "failure", &m.Failure, autoheal.Failures()...)
 	oneOf(f, "scope", &m.Scope, ScopeGPU, ScopeNode, ScopeWorkload, ScopeFabric)
+	oneOf(f, "path", &m.Path, PathLink, PathPeers)
 	oneOf(f, "action", &m.Action, autoheal.Advices()...)
 	oneOf(f, "severity", &m.Severity, Critical, Error, Warning, Info)
 	f.flag("transient", &m.Transient)

@@ -28,6 +28,15 @@ const (
 	ScopeFabric   Scope = "fabric"
 )
 
+// Path is which way of the network a failure is about.
+type Path string
+
+// Paths. Without one a failure is about something outside of the job, such as a registry of images.
+const (
+	PathLink  Path = "link"  // the node's own adapter, cable or port
+	PathPeers Path = "peers" // the way between the members of a job
+)
+
 // Severity orders signals for people; decisions rest on Failure and Action.
 type Severity string
 
@@ -43,9 +52,10 @@ const (
 type Meaning struct {
 	// Name is a few words for people, such as "GPU has fallen off the bus".
 	Name string
-	// Failure, Scope, Action and Severity are what the verdict is made of.
+	// Failure, Scope, Action and Severity are what the verdict is made of; Path is given for failures of the network.
 	Failure  autoheal.Failure
 	Scope    Scope
+	Path     Path
 	Action   autoheal.Advice
 	Severity Severity
 	// Transient failures may go away by themselves; a number of them in a time is a failure (behaviour B3).

@@ -33,6 +33,9 @@ func (d *Driver) Do(ctx context.Context, a autoheal.Action) autoheal.Result {
 	case autoheal.Stop:
 		return d.doStop(ctx, a) // unlocks
 	case autoheal.Collect:
+		if len(a.Params.Peers) > 0 {
+			return d.doNetwork(ctx, a) // unlocks
+		}
 		return d.doCollect(ctx, a) // unlocks
 	case autoheal.ResetGPU:
 		return d.doReset(ctx, a) // unlocks

@@ -45,6 +45,7 @@ type fakeAgent struct {
 	asked    nodeproto.CollectRequest
 	began    map[autoheal.ActionID]time.Time
 	slow     time.Duration // time from SIGTERM to the end
+	network  func(nodeproto.NetworkRequest) nodeproto.NetworkFacts
 }
 
 type fakeAttempt struct {
@@ -62,7 +63,7 @@ func newFakeAgent(name string, gpus int) *fakeAgent {
 		at: map[int64]time.Time{}, notify: make(chan struct{}), gone: make(chan struct{}), starts: map[attemptRef]int{},
 		jobs: map[autoheal.ActionID]int{}, began: map[autoheal.ActionID]time.Time{},
 		status: nodeproto.NodeStatus{
-			Name: name, Platform: "linux", SelfStop: true,
+			Name: name, Platform: "linux", SelfStop: true, Probe: []string{name + ":7"},
 			Labels:      map[string]string{autoheal.LabelRack: "r1", "host": name},
 			Allocatable: autoheal.Resources{CPUMilli: 8000, MemoryMB: 16000, GPUs: gpus},
 			Capacity:    autoheal.Resources{CPUMilli: 8000, MemoryMB: 16000, GPUs: gpus},
@@ -121,6 +122,9 @@ func (a *fakeAgent) handle(ctx context.Context, p openclaw.InvokeParams) (payloa
 		})
 	case nodeproto.CmdReboot:
 		return answer(p, a.hold)
+	}
+	if a.network != nil && p.Command == nodeproto.CmdNetwork {
+		return answer(p, func(r nodeproto.NetworkRequest) (any, bool, error) { return a.network(r), false, nil })
 	}
 	return nil, false, errNode(nodeproto.CodeUnsupported, p.Command)
 }

@@ -206,7 +206,7 @@ func (d *Driver) viewLocked(n *node) *autoheal.Node {
 		if len(s.Warnings) > 0 {
 			v.Conditions["warning"] = strings.Join(s.Warnings, "; ")
 		}
-		v.Capacity, v.Allocatable, v.Platform = s.Capacity, s.Allocatable, s.Platform
+		v.Capacity, v.Allocatable, v.Platform, v.Addresses = s.Capacity, s.Allocatable, s.Platform, s.Addresses
 		v.SelfStop = s.SelfStop && d.opts.SelfStop > 0
 		v.GPUs = slices.Clone(s.GPUs)
 		if len(s.Runtimes) > 0 {
