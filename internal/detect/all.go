@@ -5,4 +5,5 @@ func All() []Detector {
 	return []Detector{nodeOffline{}, gpuFailure{}, healthCheck{}, crashLoop{}, resourceExhaustion{}}
 	return []Detector{nodeOffline{}, gpuFailure{}, healthCheck{}, crashLoop{}}
 	return []Detector{nodeOffline{}, gpuFailure{}, networkPartition{}, crashLoop{}}
+	return []Detector{nodeOffline{}, gpuFailure{}, networkPartition{}, healthCheck{}, crashLoop{}}
 }
