@@ -72,8 +72,7 @@ and after a kill. The exit code is 0 only if every drill ended as expected.`,
 	f.BoolVar(&production, "production-defaults", false, "run with the product's own times instead of short ones; takes an hour")
 	f.BoolVar(&strict, "strict", false, "also fail when an objective was missed or the healer noticed a stall")
 	f.BoolVar(&keep, "keep", false, "leave the directories of the clusters, to look into their journals and logs")
-	cmd.AddCommand(drillJanitorCommand(io), drillWorkloadCommand(io), drillServeCommand(io))
-	cmd.AddCommand(drillJanitorCommand(io), drillWorkloadCommand(io), drillRankCommand(io))
+	cmd.AddCommand(drillJanitorCommand(io), drillWorkloadCommand(io), drillServeCommand(io), drillRankCommand(io))
 	return cmd
 }
 

@@ -459,19 +459,6 @@ func (w *world) advance(s string) {
 	w.step(Input{})
 }
 
-func (w *world) setDeaf(words []string) {
-	r := autoheal.Result{}
-	if words[1] != "nothing" {
-		r.Outcome = autoheal.Outcome(words[1])
-		kind := autoheal.ErrUnavailable
-		if len(words) > 2 {
-			kind = autoheal.ErrorKind(words[2])
-		}
-		r.Err = &autoheal.Error{Kind: kind, Detail: "told to fail"}
-	}
-	w.deaf[autoheal.Verb(words[0])] = r
-}
-
 func (w *world) restart() {
 	w.epoch++
 	core := NewCore(Life{Epoch: w.epoch, Version: "test", ConfigHash: "c", BootID: "b", Cluster: "default"}, w.pol)

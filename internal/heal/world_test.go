@@ -201,3 +201,16 @@ func heldText(h *autoheal.Held) string {
 	}
 	return " held=" + string(h.Reason)
 }
+
+func (w *world) setDeaf(words []string) {
+	r := autoheal.Result{}
+	if words[1] != "nothing" {
+		r.Outcome = autoheal.Outcome(words[1])
+		kind := autoheal.ErrUnavailable
+		if len(words) > 2 {
+			kind = autoheal.ErrorKind(words[2])
+		}
+		r.Err = &autoheal.Error{Kind: kind, Detail: "told to fail"}
+	}
+	w.deaf[autoheal.Verb(words[0])] = r
+}
