@@ -2,8 +2,5 @@ package detect
 
 // All returns the detectors in order of precedence of their kinds.
 func All() []Detector {
-	return []Detector{nodeOffline{}, gpuFailure{}, healthCheck{}, crashLoop{}, resourceExhaustion{}}
-	return []Detector{nodeOffline{}, gpuFailure{}, healthCheck{}, crashLoop{}}
-	return []Detector{nodeOffline{}, gpuFailure{}, networkPartition{}, crashLoop{}}
-	return []Detector{nodeOffline{}, gpuFailure{}, networkPartition{}, healthCheck{}, crashLoop{}}
+	return []Detector{nodeOffline{}, gpuFailure{}, networkPartition{}, healthCheck{}, crashLoop{}, resourceExhaustion{}}
 }

@@ -141,7 +141,7 @@ func (c *Core) tell(i *incident, rec *recovery, r *detect.GangReport) bool {
 	if r.Culprit != nil {
 		p.Node, p.Workload = r.Culprit.Node, r.Culprit.ID
 	}
-	p.Suspects, p.Accusers = nodesOf(r.Suspects), nodesOf(r.Victims)
+	p.Suspects, p.Accusers = nodesOfRanks(r.Suspects), nodesOfRanks(r.Victims)
 	p.Accusers = slices.DeleteFunc(p.Accusers, func(n autoheal.NodeID) bool { return slices.Contains(p.Suspects, n) })
 	var mates []autoheal.NodeID
 	for _, id := range rec.Members {
@@ -156,7 +156,7 @@ func (c *Core) tell(i *incident, rec *recovery, r *detect.GangReport) bool {
 	return c.record(i.ID, p)
 }
 
-func nodesOf(ranks []*autoheal.Workload) []autoheal.NodeID {
+func nodesOfRanks(ranks []*autoheal.Workload) []autoheal.NodeID {
 	var out []autoheal.NodeID
 	for _, w := range ranks {
 		if w.Node != "" && !slices.Contains(out, w.Node) {
