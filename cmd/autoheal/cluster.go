@@ -175,6 +175,7 @@ Workloads run under shims of their own and live on when the agent ends; the next
 	f.Float64Var(&opt.CPUs, "cpus", 0, "cores that workloads may use in all (default: the machine's)")
 	f.StringVar(&opt.CgroupPrefix, "cgroup", "", "control group for the nodes of this machine (default autoheal; none uses none)")
 	f.StringVar(&opt.ProbeListen, "probe-listen", "", "where other nodes find out whether they reach this one, as HOST:PORT, or off (default: a free port; of loopback only if the gateway is on this machine)")
+	f.BoolVar(&opt.NoPrograms, "no-programs", false, "run none of the programs that the healer's configuration names for resets and tests")
 	f.IntVar(&opt.EphemeralFD, "ephemeral-fd", 0, "inherited pipe: when it closes, end everything")
 	f.BoolVar(&embedded, "embedded", false, "the healer is on this machine and in the same data directory: a refused connection renews the lease while no healer runs")
 	return cmd

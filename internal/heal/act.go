@@ -129,6 +129,9 @@ func (c *Core) intend(p *proposal, again *action) *action {
 		Incident: incidentID(p.i), Epoch: c.life.Epoch, Verb: p.verb, Target: p.target, Actor: p.actor, Reason: p.reason,
 		Deadline: c.now.Add(actionTimeout), Params: p.params,
 	}
+	if a.Verb == autoheal.Fence {
+		a.Deadline = c.now.Add(fenceTimeout)
+	}
 	if a.Actor == "" {
 		a.Actor = autoheal.ActorEngine
 	}
@@ -181,6 +184,9 @@ func (c *Core) result(r autoheal.Result) {
 	}
 	c.dirty[key{inc: inc, w: a.Workload}] = true
 	c.dirty[key{inc: inc}] = true
+	if a.Verb == autoheal.Fence { // every workload there waits for it
+		c.wake("node/" + a.Target.ID)
+	}
 	if a.Target.Kind == autoheal.RefWorkload {
 		c.touchWorkload(autoheal.WorkloadID(a.Target.ID))
 	}

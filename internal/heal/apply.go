@@ -272,7 +272,7 @@ func (d *durable) foldAction(r journal.Record) error {
 		if a == nil {
 			return fmt.Errorf("action %s is not known", p.Action)
 		}
-		a.Outcome, a.ErrorKind, a.Detail, a.ResultAt = p.Outcome, p.ErrorKind, p.Detail, r.At
+		a.Outcome, a.ErrorKind, a.Detail, a.Proof, a.ResultAt = p.Outcome, p.ErrorKind, p.Detail, p.Proof, r.At
 		a.Unknowns++
 		if p.Outcome != autoheal.OutcomeUnknown {
 			a.Unknowns = 0

@@ -99,8 +99,8 @@ func stopGrace(class autoheal.Class) time.Duration {
 	return 30 * time.Second
 }
 
-// fenceProof asks what proves that a copy on a silent node is gone: a person's word, or the deadline after which its
-// shim has stopped it. Both clocks run from the last contact (behaviour A4, C3).
+// fenceProof asks what proves that a copy on a silent node is gone: a person's word, the acknowledged power-off of its node,
+// or the deadline after which its shim has stopped it. Both clocks run from the last contact (behaviour A4, C3).
 func (c *Core) fenceProof(i *incident, rec *recovery, id autoheal.NodeID) (autoheal.Proof, bool) {
 	n := c.v.nodes[id]
 	if n == nil {
@@ -113,16 +113,16 @@ func (c *Core) fenceProof(i *incident, rec *recovery, id autoheal.NodeID) (autoh
 	if word := c.d.FenceWords[n.ID]; word != nil && word.holds(n) {
 		return autoheal.ProofOperator, true
 	}
+	if i.poweredOff(n) {
+		return autoheal.ProofPowerOff, true
+	}
 	wait, trusted := c.pol.FenceWait()
 	if n.Link != autoheal.LinkSilent {
 		c.await(p.k, time.Time{}, "node/"+string(n.ID))
 		return "", false
 	}
 	if !trusted || !n.SelfStop {
-		c.hold(p, "fence", verdict{
-			Reason: autoheal.ReasonFenceUnproven, On: "node/" + string(n.ID),
-			Detail: fmt.Sprintf("workloads on %s do not stop themselves: power it off, then run autoheal fence confirm %s --powered-off", n.ID, n.ID),
-		})
+		c.powerOff(i, rec, n)
 		return "", false
 	}
 	if at := n.LastSeen.Add(wait); c.now.Before(at) {

@@ -30,7 +30,6 @@ var notBuilt = map[string]struct {
 }{
 	"B7": {kind: autoheal.NodeFault, why: "the kind is not detected yet"},
 	"B8": {why: "no driver declares that it can replace a node"},
-	"C6": {why: "nothing runs fence.command yet: proofs are exits, deadlines and a person's word"},
 	"H2": {why: "the index of logs is no part of the core"},
 }
 

@@ -237,7 +237,8 @@ type action struct {
 	Outcome   autoheal.Outcome    `json:"outcome"`
 	ErrorKind autoheal.ErrorKind  `json:"errorKind"`
 	Detail    string              `json:"detail"`
-	Unknowns  int                 `json:"unknowns"` // unknown outcomes in a row
+	Unknowns  int                 `json:"unknowns"`        // unknown outcomes in a row
+	Proof     autoheal.Proof      `json:"proof,omitempty"` // that it gave
 }
 
 // pending reports whether the action was sent and its result is not known yet.

@@ -40,6 +40,8 @@ func (w *world) carryOut(a autoheal.Action) (*autoheal.Result, []autoheal.Event)
 		if len(a.Params.Peers) > 0 {
 			return done, w.network(a)
 		}
+	case autoheal.Fence:
+		done.Proof = autoheal.ProofPowerOff
 	case autoheal.Stop:
 		return done, w.stopped(a)
 	case autoheal.Start:

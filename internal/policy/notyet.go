@@ -9,7 +9,6 @@ var notYet = []string{
 	"autoHeal.alerts.maxPerHour",
 	"autoHeal.alerts.receivers",
 	"autoHeal.alerts.repeatInterval",
-	"autoHeal.fence.command",
 	"cluster.approve",
 	"cluster.driver",
 	"cluster.tokenFile",

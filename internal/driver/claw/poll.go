@@ -100,6 +100,9 @@ func jobsOf(n *node, told []nodeproto.JobStatus, at time.Time) []autoheal.Job {
 				j.EndedAt = n.jobs[i].EndedAt
 			}
 		}
+		if !j.EndedAt.IsZero() && j.EndedAt.Before(j.StartedAt) { // it was short, and the answer that told its end was quick
+			j.EndedAt = j.StartedAt
+		}
 		out = append(out, j)
 	}
 	return out
