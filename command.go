@@ -24,11 +24,14 @@ const (
 	CmdQuarantineClear CommandVerb = "quarantine_clear"
 )
 
+// RoleAgent is the role of an AI agent: a pause of the healer and the approval of a person hold for what it asks.
+const RoleAgent = "agent"
+
 // Command is a request of a person or an AI agent to the engine.
 type Command struct {
 	ID       string       `json:"id"` // chosen by the caller; the same ID twice is one command. Empty = the engine counts one
 	Actor    string       `json:"actor"`
-	Role     string       `json:"role"` // viewer operator approver admin
+	Role     string       `json:"role"` // viewer operator approver admin, or RoleAgent
 	Verb     CommandVerb  `json:"verb"`
 	Target   Ref          `json:"target"`
 	Incident IncidentID   `json:"incident,omitempty"`

@@ -57,7 +57,7 @@ Try it:
 		SilenceUsage: true, SilenceErrors: true,
 	}
 	cli.AddGlobalFlags(root)
-	root.AddCommand(upCommand(io), nodeCommand(io), configCommand(io), journalCommand(io), drillCommand(io), simulateCommand(io), classifyCommand(io), explainCommand(io), versionCommand(io))
+	root.AddCommand(upCommand(io), nodeCommand(io), configCommand(io), journalCommand(io), drillCommand(io), simulateCommand(io), classifyCommand(io), explainCommand(io), mcpCommand(io, deps), versionCommand(io))
 	root.AddCommand(cli.Commands(deps)...)
 	refuseUnknown(root)
 	ctx, stop := interruptible(ctx)

@@ -111,7 +111,7 @@ func gateEnabled(c *Core, p *proposal) verdict {
 
 func gateKillSwitch(c *Core, p *proposal) verdict {
 	ps := c.d.Pauses[""]
-	if ps == nil || !active(ps.Until, c.now) || p.byPerson() && p.role != "agent" {
+	if ps == nil || !active(ps.Until, c.now) || p.byPerson() && p.role != autoheal.RoleAgent {
 		return pass
 	}
 	return verdict{Reason: autoheal.ReasonPaused, Detail: "the healer was paused by " + ps.who(), Until: ps.Until, On: "person"}
@@ -353,7 +353,7 @@ func gateCooldown(c *Core, p *proposal) verdict {
 
 // gateApproval asks how far the healer may go by itself (behaviour D6).
 func gateApproval(c *Core, p *proposal) verdict {
-	if p.byPerson() && p.role != "agent" || p.approved {
+	if p.byPerson() && p.role != autoheal.RoleAgent || p.approved {
 		return pass
 	}
 	var label autoheal.HealMode

@@ -66,10 +66,22 @@ const (
 
 var roleRank = map[Role]int{RoleViewer: 1, RoleOperator: 2, RoleApprover: 3, RoleAdmin: 4}
 
-// Caller is who calls a verb.
+// Caller is who calls a verb. For an AI agent a pause of the healer holds too, and the approval of a person where the healer
+// itself would need it.
 type Caller struct {
-	Name string
-	Role Role
+	Name  string
+	Role  Role
+	Agent bool
+}
+
+// ForAgent returns the caller as an AI agent that acts for it: at most an operator, so that it cannot approve what it asked
+// for.
+func (c Caller) ForAgent(name string) Caller {
+	c.Agent, c.Name = true, name+" for "+c.Name
+	if roleRank[c.Role] > roleRank[RoleOperator] {
+		c.Role = RoleOperator
+	}
+	return c
 }
 
 // Env is what verbs work with. It holds no state of its own and is copied freely.
@@ -104,6 +116,9 @@ func (e *Env) newID() autoheal.ActionID {
 // command asks the engine in the caller's name and turns a refusal into an error.
 func (e *Env) command(ctx context.Context, c autoheal.Command) (autoheal.Reply, error) {
 	c.Actor, c.Role = e.Caller.Name, string(e.Caller.Role)
+	if e.Caller.Agent {
+		c.Role = autoheal.RoleAgent
+	}
 	r, err := e.Healer.Command(ctx, c)
 	switch {
 	case err != nil:

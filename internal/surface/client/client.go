@@ -21,9 +21,21 @@ const maxAnswer = 64 << 20
 
 // Client calls the verbs of one server. It is safe for concurrent use.
 type Client struct {
-	addr string
-	base string
-	http *http.Client
+	addr  string
+	base  string
+	http  *http.Client
+	agent string
+}
+
+// agentHeader names the AI agent for which a client calls.
+const agentHeader = "Autoheal-Agent"
+
+// ForAgent returns a client that calls for an AI agent of that name: the server gives it an operator's rights at most, and
+// has it wait for approvals where the healer itself would.
+func (c *Client) ForAgent(name string) *Client {
+	out := *c
+	out.agent = name
+	return &out
 }
 
 // New returns a client of unix:PATH, a bare absolute path, or http://HOST:PORT. It connects on the first call.
@@ -103,6 +115,9 @@ func (c *Client) Tools(ctx context.Context, out any) error {
 }
 
 func (c *Client) do(req *http.Request, out any) error {
+	if c.agent != "" {
+		req.Header.Set(agentHeader, c.agent)
+	}
 	resp, err := c.http.Do(req)
 	if err != nil {
 		return c.unreachable(req.Context(), err)

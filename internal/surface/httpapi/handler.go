@@ -63,7 +63,7 @@ func (s *Server) callTool(w http.ResponseWriter, r *http.Request) {
 	}
 	// The limit on reading is over: the connection is only watched for its end from here, however long the verb takes.
 	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
-	out, err := t.Call(r.Context(), s.Env.As(callerOf(r.Context())), body)
+	out, err := t.Call(r.Context(), s.Env.As(callerOf(r)), body)
 	if err != nil {
 		s.logFault(r, t.Name, err)
 		writeError(w, err)
