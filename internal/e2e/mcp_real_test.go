@@ -88,7 +88,9 @@ func TestRealAgentHeals(t *testing.T) {
 	if again := life.next(); again.attempt != 2 {
 		t.Errorf("attempt %d follows the first", again.attempt)
 	}
-	alerts := ask[struct{ Alerts []struct{ Name, Severity, Message string } }](a, "alert_list", nil).Alerts
+	alerts := ask[struct {
+		Alerts []struct{ Name, Severity, Message string }
+	}](a, "alert_list", nil).Alerts
 	found := false
 	for _, raised := range alerts {
 		found = found || raised.Name == "auto-heal-complete" && raised.Severity == "info" && raised.Message == "Auto-heal: 1 nodes cordoned, 1 workloads restarted"

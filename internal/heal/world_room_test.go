@@ -132,36 +132,36 @@ func (w *world) urgency(a *autoheal.Workload, kv map[string]string) {
 }
 
 func paramText(p autoheal.ActionParams) string {
-	var s string
+	var s strings.Builder
 	if p.Attempt > 0 {
-		s += fmt.Sprintf(" attempt=%d", p.Attempt)
+		s.WriteString(fmt.Sprintf(" attempt=%d", p.Attempt))
 	}
 	if p.MemoryMB > 0 {
-		s += fmt.Sprintf(" memory=%d", p.MemoryMB)
+		s.WriteString(fmt.Sprintf(" memory=%d", p.MemoryMB))
 	}
 	if len(p.Avoid) > 0 {
-		s += fmt.Sprintf(" avoid=%v", p.Avoid)
+		s.WriteString(fmt.Sprintf(" avoid=%v", p.Avoid))
 	}
 	if len(p.AvoidGPUs) > 0 {
-		s += fmt.Sprintf(" avoidGpus=%v", p.AvoidGPUs)
+		s.WriteString(fmt.Sprintf(" avoidGpus=%v", p.AvoidGPUs))
 	}
 	if p.Nominated != "" {
-		s += " nominated=" + string(p.Nominated)
+		s.WriteString(" nominated=" + string(p.Nominated))
 	}
 	if p.Proof != "" {
-		s += " proof=" + string(p.Proof)
+		s.WriteString(" proof=" + string(p.Proof))
 	}
 	if p.Force {
-		s += " force"
+		s.WriteString(" force")
 	}
 	if p.Replicas > 0 {
-		s += fmt.Sprintf(" replicas=%d", p.Replicas)
+		s.WriteString(fmt.Sprintf(" replicas=%d", p.Replicas))
 	}
 	if p.For != "" && p.Grace > 0 {
-		s += " grace=" + p.Grace.String() + " for=" + string(p.For)
+		s.WriteString(" grace=" + p.Grace.String() + " for=" + string(p.For))
 	}
 	for _, r := range p.Rooms {
-		s += fmt.Sprintf(" room=%s@%s%v", r.For, r.Node, r.GPUs)
+		s.WriteString(fmt.Sprintf(" room=%s@%s%v", r.For, r.Node, r.GPUs))
 	}
-	return s
+	return s.String()
 }

@@ -35,7 +35,9 @@ func addResources(s *mcp.Server, h Healer) {
 	}))
 	s.AddResourceTemplate(&mcp.ResourceTemplate{
 		URITemplate: uriPostMortem + ofIncident, Name: "postmortem", MIMEType: mimeMarkdown, Description: "The post-mortem of an ended incident." + untrustedWords,
-	}, resource(func(ctx context.Context, uri string) (string, error) { return postMortem(ctx, h, strings.TrimPrefix(uri, uriPostMortem)) }))
+	}, resource(func(ctx context.Context, uri string) (string, error) {
+		return postMortem(ctx, h, strings.TrimPrefix(uri, uriPostMortem))
+	}))
 }
 
 // resource reads one resource; one that does not exist is told as the protocol wants it.
