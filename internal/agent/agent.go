@@ -66,6 +66,7 @@ type Agent struct {
 	node      nodeproto.NodeStatus
 	busy      map[int64]string
 	engines   []container.Engine
+	faults    map[string]machineFault // by rule: what the kernel reported of the machine, and counts
 	busySeq   int64
 	hung      bool                                 // it was told that the driver hangs
 	minors    map[autoheal.GPUID]int               // N of /dev/nvidiaN
@@ -145,7 +146,7 @@ func open(opts Options) (*Agent, *os.File, error) {
 		opts: opts, log: opts.Logger.With(slog.String("node", opts.Name)), clk: opts.Clock, boot: opts.Boottime,
 		dir: filepath.Join(opts.Data, "agents", opts.Name), life: rand.Text(), bootID: bootID, user: user,
 		attempts: map[key]*attempt{}, floors: map[autoheal.WorkloadID]int{}, starting: map[key]*nodeproto.StartRequest{},
-		changed: make(chan struct{}), poll: make(chan struct{}), busy: map[int64]string{}, reported: map[autoheal.GPUID]reported{},
+		changed: make(chan struct{}), poll: make(chan struct{}), busy: map[int64]string{}, faults: map[string]machineFault{}, reported: map[autoheal.GPUID]reported{},
 		minors: map[autoheal.GPUID]int{}, shut: map[autoheal.GPUID]autoheal.ActionID{},
 	}
 	a.started = a.boot()

@@ -238,6 +238,7 @@ func (a *Agent) gpuRefLocked(s autoheal.Signal) (ref autoheal.Ref, known bool) {
 // emitLocked tells a signal and keeps it for listings, as long as it stands.
 func (a *Agent) emitLocked(s autoheal.Signal, at time.Duration) {
 	s.At, s.SeenAt = time.Time{}, time.Time{} // ages cross the wire, dates do not
+	a.noteFaultLocked(s, at)
 	a.standing = slices.DeleteFunc(a.standing, func(c change) bool {
 		return c.signal.Rule == s.Rule && c.signal.Subject == s.Subject && c.signal.Excerpt == s.Excerpt || a.expired(c)
 	})

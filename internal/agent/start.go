@@ -193,7 +193,7 @@ func (a *Agent) prepareFolder(dir string, spec *shim.Spec) error {
 			return fmt.Errorf("make attempt folder: %w", err)
 		}
 	}
-	if err := shim.WriteSpec(dir, spec); err != nil {
+	if err := errors.Join(shim.Reserve(dir), shim.WriteSpec(dir, spec)); err != nil {
 		return err
 	}
 	return errors.Join(shim.SyncDir(parent), shim.SyncDir(filepath.Dir(parent)))

@@ -12,8 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"autoheal.dev/autoheal"
 	"autoheal.dev/autoheal/internal/agent/gpu"
 	"autoheal.dev/autoheal/internal/nodeproto"
@@ -27,16 +25,13 @@ const (
 
 // Names of conditions.
 const (
-	condDiskFull     = "disk_full"
-	condReadOnly     = "disk_read_only"
-	condMemory       = "memory_pressure"
-	condPids         = "pid_pressure"
-	condDriverHung   = "driver_hung"
-	condGPUProbe     = "gpu_probe"
-	condGPUPrefix    = "gpu:" // + UUID: why its health is not ok
-	lowPercent       = 5
-	lowDiskBytes     = 1 << 30
-	pidsAlmostUsedUp = 95
+	condDiskFull   = autoheal.CondDiskFull
+	condReadOnly   = autoheal.CondReadOnly
+	condMemory     = autoheal.CondMemory
+	condPids       = autoheal.CondPids
+	condDriverHung = "driver_hung"
+	condGPUProbe   = "gpu_probe"
+	condGPUPrefix  = "gpu:" // + UUID: why its health is not ok
 )
 
 // watchGPUs asks the driver once a minute, spread so that not all nodes of a rack ask at once.
@@ -170,41 +165,22 @@ func (a *Agent) gpuReport(ctx context.Context) string {
 // watchConditions looks at disk, memory and process numbers.
 func (a *Agent) watchConditions() {
 	for a.ctx.Err() == nil {
-		found := conditions(a.dir)
+		a.mu.Lock()
+		held := maps.Clone(a.node.Conditions)
+		a.mu.Unlock()
+		found := conditions(a.dir, held)
 		a.mu.Lock()
 		n := a.copyNodeLocked()
 		for _, name := range []string{condDiskFull, condReadOnly, condMemory, condPids} {
 			delete(n.Conditions, name)
 		}
 		maps.Copy(n.Conditions, found)
+		a.putFaultsLocked(n)
 		a.setNodeLocked(n)
 		a.mu.Unlock()
 		a.pause(conditionInterval)
 		a.findEngines(a.ctx) // one may have come up since
 	}
-}
-
-func conditions(dir string) map[string]string {
-	found := map[string]string{}
-	var fs unix.Statfs_t
-	if err := unix.Statfs(dir, &fs); err == nil && fs.Blocks > 0 {
-		free, size := fs.Bavail*uint64(fs.Bsize), fs.Blocks*uint64(fs.Bsize)
-		if free*100 < size*lowPercent && free < lowDiskBytes {
-			found[condDiskFull] = fmt.Sprintf("less than %d%% free in the agent's folder", lowPercent)
-		}
-		if fs.Flags&unix.ST_RDONLY != 0 {
-			found[condReadOnly] = "the agent's folder is read-only"
-		}
-	}
-	mem := meminfo()
-	if total, free := mem["MemTotal"], mem["MemAvailable"]; total > 0 && free*100 < total*lowPercent {
-		found[condMemory] = fmt.Sprintf("less than %d%% of memory available", lowPercent)
-	}
-	used, most := pidsUsed()
-	if most > 0 && used*100 > most*pidsAlmostUsedUp {
-		found[condPids] = fmt.Sprintf("more than %d%% of process numbers used", pidsAlmostUsedUp)
-	}
-	return found
 }
 
 // meminfo returns /proc/meminfo in KiB.

@@ -101,8 +101,52 @@ func WriteSpec(dir string, s *Spec) error { return writeJSON(filepath.Join(dir, 
 // ReadExited reads dir/exit.json; the error is fs.ErrNotExist while the attempt has not ended.
 func ReadExited(dir string) (*Exited, error) { return readJSON[Exited](filepath.Join(dir, ExitFile)) }
 
-// WriteExited writes dir/exit.json durably.
-func WriteExited(dir string, e *Exited) error { return writeJSON(filepath.Join(dir, ExitFile), e) }
+// WriteExited writes dir/exit.json durably; on a full disk, into the place that was kept for it.
+func WriteExited(dir string, e *Exited) error {
+	err := writeJSON(filepath.Join(dir, ExitFile), e)
+	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+		return writeReserved(dir, e)
+	}
+	return err
+}
+
+// reserveFile keeps room for the end of an attempt: on a disk that is full nobody could prove otherwise that it ended.
+const (
+	reserveFile = "exit.reserve"
+	reserveSize = 4 << 10
+)
+
+// Reserve makes room for the end of an attempt that is about to begin.
+func Reserve(dir string) error {
+	return WriteDurably(filepath.Join(dir, reserveFile), make([]byte, reserveSize))
+}
+
+// writeReserved turns the reserve into dir/exit.json.
+func writeReserved(dir string, e *Exited) error {
+	path := filepath.Join(dir, reserveFile)
+	data, err := json.Marshal(e)
+	if err != nil || len(data) > reserveSize {
+		return fmt.Errorf("write %s: it takes %d bytes of %d: %w", path, len(data), reserveSize, errors.Join(err, unix.ENOSPC))
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	_, err = f.WriteAt(data, 0)
+	if err == nil {
+		err = f.Truncate(int64(len(data)))
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	if err := os.Rename(path, filepath.Join(dir, ExitFile)); err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	return SyncDir(dir)
+}
 
 func readJSON[T any](path string) (*T, error) {
 	data, err := os.ReadFile(path)

@@ -213,6 +213,7 @@ func (d *Driver) viewLocked(n *node) *autoheal.Node {
 			v.Labels[labelRuntime] = "container"
 		}
 	}
+	v.Ready = v.Ready && len(v.Faults()) == 0 // nothing new is placed there, without a mark (behaviour B7)
 	maps.Copy(v.Labels, n.labels)
 	v.Domains = autoheal.NodeDomains(v.Labels)
 	if n.drain != nil && n.drain.Stays != "" {
