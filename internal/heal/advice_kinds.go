@@ -102,7 +102,7 @@ var faultWords = kindWords{
 		}
 		return []autoheal.NextStep{
 			{Do: "Repair the part of the machine that is named as the first cause", Command: "autoheal nodes show " + i.Subject.ID},
-			{Do: "Let work onto the machine again once it was repaired", Command: "autoheal uncordon " + i.Subject.ID},
+			{Do: "See that it reports no fault any more once it was repaired: then it takes work again by itself", Command: "autoheal nodes show " + i.Subject.ID},
 		}
 	},
 }

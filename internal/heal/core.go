@@ -115,6 +115,7 @@ type Core struct {
 	reserved    map[autoheal.WorkloadID]bool                       // who has a place reserved in the index (see roomFirst)
 	roomAt      map[autoheal.WorkloadID]time.Time                  // when room was last looked for, in vain
 	freeSince   time.Time                                          // there has been room for what was scaled down
+	clearSince  map[autoheal.NodeID]time.Time                      // nodes that answer and report no fault, since when
 	askedToLook bool                                               // a person asked, in this Step, to look at everything again: so does what expired
 	planning    bool                                               // gates are asked for a plan: they take nothing
 	out         *Ready
@@ -133,6 +134,7 @@ func NewCore(life Life, pol *policy.Policy) *Core {
 		life: life, pol: pol, d: newDurable(), v: newView(pol), ix: newIndex(), detectors: detect.All(), waiting: map[string]*queue{}, dirty: map[key]bool{},
 		turns: turns{in: map[key]bool{}, granted: map[key]bool{}}, silences: silences{of: map[autoheal.NodeID]silence{}}, accounts: map[autoheal.IncidentID]bool{},
 		reserved: map[autoheal.WorkloadID]bool{}, loops: map[autoheal.Ref]map[autoheal.WorkloadID]time.Time{}, roomAt: map[autoheal.WorkloadID]time.Time{},
+		clearSince: map[autoheal.NodeID]time.Time{},
 	}
 }
 
@@ -341,6 +343,7 @@ func (c *Core) touch(ch detect.Change) {
 		c.drained(n)
 		c.touchGPUs(ch.NodeBefore, n)
 		c.lookOn(ch)
+		c.followFaults(n)
 	}
 	if w := ch.Workload; w != nil {
 		c.touchWorkload(w.ID)

@@ -28,6 +28,8 @@ func (c *Core) find(f autoheal.Finding) {
 		c.findGPU(f, open)
 	case autoheal.NetworkPartition:
 		c.findNetwork(f, open)
+	case autoheal.NodeFault:
+		c.findFault(f, open)
 	default:
 		c.findPart(f, open)
 	}

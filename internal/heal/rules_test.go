@@ -28,7 +28,6 @@ var notBuilt = map[string]struct {
 	kind autoheal.FailureKind
 	why  string
 }{
-	"B7": {kind: autoheal.NodeFault, why: "the kind is not detected yet"},
 	"B8": {why: "no driver declares that it can replace a node"},
 	"H2": {why: "the index of logs is no part of the core"},
 }

@@ -26,6 +26,8 @@ func (c *Core) stepSuspected(i *incident) {
 		c.stepStorm()
 	case i.Kind == autoheal.NetworkPartition:
 		c.stepSuspectedNetwork(i)
+	case i.Kind == autoheal.NodeFault:
+		c.stepFaultSuspected(i)
 	case c.forgotten(i) && i.Open == 0:
 		c.phase(i, autoheal.Cleared, "the node was forgotten, and nothing of it is to be recovered")
 	case c.withdrawn(i):
@@ -210,7 +212,7 @@ func (c *Core) stepRecovering(i *incident) {
 	for _, s := range c.ladder(i) {
 		finished = c.subjectStep(i, s) && finished
 	}
-	if !finished || i.Open > 0 || i.Phase.Ended() {
+	if !finished || i.Open > 0 || i.Phase.Ended() || c.lasting(i) {
 		return
 	}
 	to, why := autoheal.Recovered, "every workload runs again"
@@ -355,4 +357,7 @@ func (c *Core) ended(i *incident) {
 		c.gpuEnded(i)
 	}
 	c.notifyEnd(i)
+	if i.Subject.Kind == autoheal.RefNode && i.Kind != autoheal.NodeFault {
+		c.lookAtNode(autoheal.NodeID(i.Subject.ID))
+	}
 }

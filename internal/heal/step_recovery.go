@@ -93,6 +93,7 @@ func (c *Core) done(i *incident, rec *recovery, end autoheal.RecoveryEnd, why st
 		return
 	}
 	c.move(i, rec, autoheal.StepDone, journal.RecoveryStep{End: end, Reason: why})
+	c.stopsOver(i, rec)
 	for _, w := range rec.Members {
 		c.touchWorkload(w)
 	}
@@ -108,7 +109,7 @@ func (c *Core) done(i *incident, rec *recovery, end autoheal.RecoveryEnd, why st
 // stepWaiting waits for the grace of this workload, or for the backoff before its next start.
 func (c *Core) stepWaiting(i *incident, rec *recovery) {
 	k := key{inc: i.ID, w: rec.Workload}
-	if c.ailed(i, rec) && !c.readyToEnd(i, rec) {
+	if c.ailed(i, rec) && !c.readyToEnd(i, rec) || c.faultPassed(i, rec) {
 		return
 	}
 	if rec.Rung == string(policy.StepPause) {
@@ -161,6 +162,9 @@ func (c *Core) stepWaiting(i *incident, rec *recovery) {
 func waitedFor(i *incident, rec *recovery) string {
 	if i.Kind == autoheal.HealthCheck && rec.Reason != "" {
 		return "its checks still fail"
+	}
+	if i.Kind == autoheal.NodeFault && rec.Reason == "" {
+		return "it cannot run there, and has a place elsewhere"
 	}
 	if rec.Reason != "" {
 		return "its backoff is over"

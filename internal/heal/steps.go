@@ -11,8 +11,11 @@ func (c *Core) subjectStep(i *incident, s policy.Step) bool {
 	if _, over := i.Steps[string(s)]; over || i.MergedInto != "" {
 		return true
 	}
-	if i.Kind == autoheal.GPUFailure {
+	switch i.Kind {
+	case autoheal.GPUFailure:
 		return c.gpuStep(i, s)
+	case autoheal.NodeFault:
+		return c.faultStep(i, s)
 	}
 	switch s {
 	case policy.StepCordon:

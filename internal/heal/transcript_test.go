@@ -248,8 +248,8 @@ func (w *world) do(line string) {
 		w.exit(words[0], kv)
 	case "finding": // finding node_fault node/n1 cause=… [quote=…] [on=n1] [affects=wl-a]: a detector says so
 		w.finding(words, kv)
-	case "check": // check wl-1 unhealthy|stalled|passes [failures=3] [ago=30s] [reason=it_says_so]: what its own checks find
-		w.check(words[0], words[1], kv)
+	case "check", "fault", "kernel": // see reports
+		w.reports(f[0], words, kv)
 	case "desire": // desire wl-1 cancelled: its owner wants something else
 		a := w.current(words[0])
 		a.Desired = autoheal.Desired(words[1])
@@ -405,7 +405,7 @@ func (w *world) link(ids []string, to autoheal.LinkState, kv map[string]string) 
 	var evs []autoheal.Event
 	for _, id := range ids {
 		n := w.nodes[autoheal.NodeID(id)]
-		n.Link, n.LinkSince, n.Ready = to, w.now, to == autoheal.LinkUp
+		n.Link, n.LinkSince, n.Ready = to, w.now, to == autoheal.LinkUp && len(n.Faults()) == 0
 		if to == autoheal.LinkUp {
 			n.LastSeen = w.now
 		} else {

@@ -125,7 +125,7 @@ func (w *world) started(a autoheal.Action) []autoheal.Event {
 	next.GPUs = nil
 	for _, n := range sortedKeys(w.nodes) {
 		gpus, enough := w.freeGPUs(w.nodes[n], next.Request.GPUs, a.Params.AvoidGPUs)
-		if x := w.nodes[n]; enough && x.Link == autoheal.LinkUp && x.Schedulable && !slices.Contains(a.Params.Avoid, n) && next.Request.MemoryMB <= x.Allocatable.MemoryMB-w.taken(n) {
+		if x := w.nodes[n]; enough && x.Link == autoheal.LinkUp && x.Ready && x.Schedulable && !slices.Contains(a.Params.Avoid, n) && next.Request.MemoryMB <= x.Allocatable.MemoryMB-w.taken(n) {
 			if next.Node == "" || n == a.Params.Nominated {
 				next.Node, next.State, next.Ready, next.GPUs = n, autoheal.Running, next.Options.Health == nil, gpus
 			}
