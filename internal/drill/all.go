@@ -10,7 +10,7 @@ func All() []Drill {
 	return []Drill{
 		nodeCrash(), agentCrash(), nodeHang(), nodeFlap(), selfStop(), massOutage(),
 		crashOnce(), crashLoop(), oom(), oomGlobal(),
-		serviceHang(), trainStall(),
+		serviceHang(), trainStall(), diskFull(),
 		gpuLost(), gpuReset(), gpuAppFault(), gpuOOM(),
 		exhaustion(),
 		partition(),

@@ -28,8 +28,11 @@ type Drill struct {
 	Always   []string // more settings of every profile; {dir} stands for the drill's directory
 	Kernel   bool     // each node's kernel log is a file that the drill writes
 	Cgroups  bool     // it needs the kernel to enforce memory limits
+	Mounts   bool     // it needs the right to mount file systems
 	Outlives bool     // agents and workloads must live on when the healer dies: the janitor alone ends them
 
+	// Before, if set, prepares what the cluster will find when it starts.
+	Before func(c *cluster) error
 	// Run submits, breaks and waits. An error is a failed drill; what it observed goes into the session.
 	Run func(ctx context.Context, s *Session) error
 }

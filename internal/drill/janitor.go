@@ -36,7 +36,7 @@ func (j Janitor) Serve(in io.Reader) error {
 		return fmt.Errorf("clean up: %q and %q are no directory and control group of a drill", j.Dir, j.Cgroup)
 	}
 	said, _ := io.ReadAll(io.LimitReader(in, 64)) // a broken pipe is an end as well
-	err := errors.Join(j.endProcesses(), j.removeCgroups())
+	err := errors.Join(j.endProcesses(), j.removeCgroups(), j.unmount())
 	if strings.TrimSpace(string(said)) == keepWord {
 		return err
 	}

@@ -11,6 +11,9 @@ func (s *Session) missing() string {
 	if s.drill.Cgroups {
 		return missingCgroups(string(readAll("/proc/self/mountinfo")))
 	}
+	if s.drill.Mounts {
+		return missingMounts(s.opt.TempDir)
+	}
 	return ""
 }
 

@@ -88,6 +88,11 @@ func (s *Session) run(ctx context.Context, row *Row) (err error) {
 		err = errors.Join(err, c.close(s.opt.Keep))
 	}()
 	c.args = c.upArgs(s.drill, s.profile)
+	if s.drill.Before != nil {
+		if err := s.drill.Before(c); err != nil {
+			return err
+		}
+	}
 	if err := c.start(ctx, s.drill.Nodes); err != nil {
 		return err
 	}
