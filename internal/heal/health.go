@@ -187,3 +187,17 @@ func (c *Core) look(w *autoheal.Workload) {
 func allLeftAlone(i *incident) bool {
 	return len(i.Order) > 0 && !slices.ContainsFunc(i.Order, func(w autoheal.WorkloadID) bool { return i.Recoveries[w].End != autoheal.EndLeftAlone })
 }
+
+// waitedFor names what a recovery has waited for: its backoff, or at first the grace.
+func waitedFor(i *incident, rec *recovery) string {
+	if i.Kind == autoheal.HealthCheck && rec.Reason != "" {
+		return "its checks still fail"
+	}
+	if i.Kind == autoheal.NodeFault && rec.Reason == "" {
+		return "it cannot run there, and has a place elsewhere"
+	}
+	if rec.Reason != "" {
+		return "its backoff is over"
+	}
+	return fmt.Sprintf("its grace of %s is over", rec.Grace)
+}

@@ -158,20 +158,6 @@ func (c *Core) stepWaiting(i *incident, rec *recovery) {
 	}
 }
 
-// waitedFor names what a recovery has waited for: its backoff, or at first the grace.
-func waitedFor(i *incident, rec *recovery) string {
-	if i.Kind == autoheal.HealthCheck && rec.Reason != "" {
-		return "its checks still fail"
-	}
-	if i.Kind == autoheal.NodeFault && rec.Reason == "" {
-		return "it cannot run there, and has a place elsewhere"
-	}
-	if rec.Reason != "" {
-		return "its backoff is over"
-	}
-	return fmt.Sprintf("its grace of %s is over", rec.Grace)
-}
-
 // waitsForSilence reports whether a recovery rests on nothing but that its node does not answer.
 func (c *Core) waitsForSilence(i *incident, rec *recovery) bool {
 	return i.Kind == autoheal.NodeOffline && !i.Conclusive && rec.Try == 1 && !c.anyEnded(rec)

@@ -248,7 +248,7 @@ func (w *world) do(line string) {
 		w.exit(words[0], kv)
 	case "finding": // finding node_fault node/n1 cause=… [quote=…] [on=n1] [affects=wl-a]: a detector says so
 		w.finding(words, kv)
-	case "check", "fault", "kernel": // see reports
+	case "check", "fault", "machine": // see reports
 		w.reports(f[0], words, kv)
 	case "desire": // desire wl-1 cancelled: its owner wants something else
 		a := w.current(words[0])

@@ -12,7 +12,7 @@ import (
 //
 //	check wl-1 unhealthy|stalled|passes [failures=3] [ago=30s] [reason=it_says_so]: what a workload's own checks find
 //	fault n1 disk_full=why…: a condition of the node; fault n1 disk_full= ends it
-//	kernel n1 host/edac_ue failure=host_hw action=replace_hw says=… dimm=…: its kernel reports a fault
+//	machine n1 host/edac_ue failure=host_hw action=replace_hw says=… dimm=…: its kernel reports a fault
 func (w *world) reports(what string, words []string, kv map[string]string) {
 	switch what {
 	case "check":
