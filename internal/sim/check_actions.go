@@ -178,26 +178,35 @@ func settles() checker {
 	c := checker{name: "settles", says: "Nothing is done for a silence within 2 s of another new silence in the same domain (behaviour D0)."}
 	silent, last, first := map[autoheal.NodeID]bool{}, map[autoheal.Domain]time.Time{}, map[autoheal.Domain]time.Time{}
 	var core *heal.Core
-	c.saw = func(s *sim, h *healer, e autoheal.Event) {
+	fell := func(s *sim, n *autoheal.Node) {
+		for _, d := range n.Domains {
+			if s.q.now.Sub(last[d]) > 5*s.pol.Node.Settle {
+				first[d] = s.q.now
+			}
+			last[d] = s.q.now
+		}
+	}
+	// A silence is new when the loop takes it in: what came while it stood still, all at once.
+	c.stepped = func(s *sim, h *healer, in heal.Input, _ heal.Ready) {
+		if h != s.healer {
+			return
+		}
 		if h.core != core { // a core that was built anew sees every silence for the first time
 			core = h.core
 			clear(silent)
 			clear(last)
 			clear(first)
 		}
-		if e.Kind != autoheal.EventNode {
-			return
-		}
-		now := s.w.drv.contacts[e.Node.ID].since
-		if e.Node.Link == autoheal.LinkSilent && !silent[e.Node.ID] {
-			for _, d := range e.Node.Domains {
-				if now.Sub(last[d]) > 5*s.pol.Node.Settle {
-					first[d] = now
-				}
-				last[d] = now
+		for _, e := range in.Events {
+			if e.Kind != autoheal.EventNode {
+				continue
 			}
+			is := e.Node.Link == autoheal.LinkSilent
+			if is && !silent[e.Node.ID] {
+				fell(s, e.Node)
+			}
+			silent[e.Node.ID] = is
 		}
-		silent[e.Node.ID] = e.Node.Link == autoheal.LinkSilent
 	}
 	c.durable = func(s *sim, r journal.Record, _ []journal.Record) {
 		x, ok := s.onSilence(r)
