@@ -168,6 +168,7 @@ Workloads run under shims of their own and live on when the agent ends; the next
 	f.StringVar(&opt.TokenFile, "token-file", "", "file with the node token; readable by its owner only")
 	f.StringVar(&opt.Name, "name", "", "name of this node; bound to its key at the first approval")
 	f.StringVar(&opt.SimulateGPUs, "simulate-gpus", "", "report N simulated GPUs, as N or N:MODEL, and ask no driver")
+	f.StringVar(&opt.SimulateBoots, "simulate-boots", "", "directory in which a file of the node's name stands for its boots: other content, another boot")
 	f.StringVar(&opt.KernelLog, "kernel-log", "", "file that stands for the kernel log (default /dev/kmsg)")
 	f.StringVar(&labels, "labels", "", "labels of the node, as k=v,k=v")
 	f.StringVar(&opt.WorkloadUser, "workload-user", "", "run workloads as this user (needs root)")

@@ -134,7 +134,7 @@ const localRedial = 500 * time.Millisecond
 
 // open prepares all that needs no gateway. The file returned holds the folder's lock.
 func open(opts Options) (*Agent, *os.File, error) {
-	bootID, err := shim.BootID()
+	bootID, err := opts.bootID()
 	if err != nil {
 		return nil, nil, err
 	}

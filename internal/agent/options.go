@@ -33,6 +33,9 @@ type Options struct {
 
 	// SimulateGPUs, "N" or "N:MODEL", makes the node report N simulated GPUs and ask no driver.
 	SimulateGPUs string
+	// SimulateBoots is a folder in which a file of the node's name stands for how often the machine has booted: another
+	// content is another boot. Empty = the machine's own boots.
+	SimulateBoots string
 	// KernelLog is a file that stands for the kernel log; empty = /dev/kmsg.
 	KernelLog string
 	// WorkloadUser is the user that workloads run as; it needs root. Empty = the agent's own.
@@ -109,6 +112,22 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	o.Data = data
 	return o, nil
+}
+
+// bootID names the present boot of the node, which may be a simulated one.
+func (o Options) bootID() (string, error) {
+	id, err := shim.BootID()
+	if err != nil || o.SimulateBoots == "" {
+		return id, err
+	}
+	data, err := os.ReadFile(filepath.Join(o.SimulateBoots, o.Name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return id, nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("read simulated boots: %w", err)
+	}
+	return id + ".simulated-" + strings.TrimSpace(string(data)), nil
 }
 
 // readToken reads the node token and refuses a file that others can read.

@@ -11,7 +11,7 @@ func All() []Drill {
 		nodeCrash(), agentCrash(), nodeHang(), nodeFlap(), selfStop(), massOutage(),
 		crashOnce(), crashLoop(), oom(), oomGlobal(),
 		serviceHang(), trainStall(), diskFull(),
-		gpuLost(), gpuReset(), gpuAppFault(), gpuOOM(),
+		gpuLost(), gpuReboot(), gpuReset(), gpuAppFault(), gpuOOM(),
 		exhaustion(),
 		partition(),
 		healerCrash(),

@@ -315,5 +315,8 @@ func (c *cluster) upArgs(d Drill, p Profile) []string {
 	if d.Kernel {
 		args = append(args, "--kernel-log", c.kernelLogs())
 	}
-	return append(args, d.Args...)
+	for _, a := range d.Args {
+		args = append(args, strings.ReplaceAll(a, "{dir}", c.dir))
+	}
+	return args
 }

@@ -23,7 +23,7 @@ type Drill struct {
 	Expected string
 
 	Nodes    int      // of its cluster
-	Args     []string // more arguments of 'autoheal up'
+	Args     []string // more arguments of 'autoheal up'; {dir} stands for the drill's directory
 	Settings []string // more settings, as KEY=VALUE, of the short profile
 	Always   []string // more settings of every profile; {dir} stands for the drill's directory
 	Kernel   bool     // each node's kernel log is a file that the drill writes
