@@ -107,6 +107,9 @@ func slower(a, b *autoheal.Seconds) *autoheal.Seconds {
 func proofs(i *incident) []autoheal.ProofGiven {
 	var out []autoheal.ProofGiven
 	for _, rec := range i.everyRecovery() {
+		if len(out) == mostRows {
+			break
+		}
 		if rec.SafeAt.IsZero() {
 			continue
 		}

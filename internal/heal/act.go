@@ -47,7 +47,7 @@ func (c *Core) act(p *proposal) (progress, *action) {
 
 func (c *Core) existing(p *proposal) *action {
 	if p.i != nil {
-		return p.i.findAction(p.verb, p.target)
+		return c.newestAction(p.i, p.verb, p.target)
 	}
 	return nil
 }
@@ -99,7 +99,7 @@ func (c *Core) refresh(p *proposal) {
 	if target.Kind == autoheal.RefNode {
 		target.Generation = "" // whatever boot answers
 	}
-	if r := p.i.findAction(autoheal.Refresh, target); r != nil && (r.pending() || c.now.Sub(r.IntentAt) < c.pol.Node.ProbeTimeout) {
+	if r := c.newestAction(p.i, autoheal.Refresh, target); r != nil && (r.pending() || c.now.Sub(r.IntentAt) < c.pol.Node.ProbeTimeout) {
 		return
 	}
 	q := *p

@@ -202,12 +202,12 @@ func (c *Core) markOpen() {
 
 func (c *Core) markIncident(i *incident) {
 	c.dirty[key{inc: i.ID}] = true
-	for _, w := range i.Order {
+	for n, w := range i.Order {
 		if i.Recoveries[w].Step != autoheal.StepDone {
-			c.dirty[key{inc: i.ID, w: w}] = true
+			c.mark(n, key{inc: i.ID, w: w})
 		}
-		c.dirty[key{inc: i.ID, w: w, what: dutyPage}] = true
-		c.dirty[key{inc: i.ID, w: w, what: dutyWarn}] = true
+		c.mark(n, key{inc: i.ID, w: w, what: dutyPage})
+		c.mark(n, key{inc: i.ID, w: w, what: dutyWarn})
 	}
 }
 

@@ -15,6 +15,7 @@ const (
 	keepCommands = 1000
 	keepAlerts   = 2000
 	keepEvidence = 64
+	keepTimeline = 5000 // moments of one incident; after that only how it went on as a whole
 	keepStarts   = 5
 	keepImages   = 1000
 )
@@ -33,7 +34,7 @@ func (d *durable) apply(r journal.Record) error {
 	}
 	d.Seq, d.Step = r.Seq, r.Step
 	if i := d.Incidents[r.Incident]; i != nil {
-		if text := describe(r); text != "" {
+		if text := describe(r); text != "" && (len(i.Timeline) < keepTimeline || r.Type == journal.TypeIncidentPhase) {
 			i.Timeline = append(i.Timeline, autoheal.Moment{At: r.At, Type: string(r.Type), Text: text})
 		}
 	}

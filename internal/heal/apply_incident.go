@@ -157,7 +157,9 @@ func (d *durable) countRecovery(i *incident, at time.Time) {
 	for range i.nodes() {
 		d.CooldownFrom = append(d.CooldownFrom, at)
 	}
-	d.CooldownFrom = slices.DeleteFunc(d.CooldownFrom, func(t time.Time) bool { return at.Sub(t) > time.Hour })
+	for len(d.CooldownFrom) > 0 && at.Sub(d.CooldownFrom[0]) > time.Hour {
+		d.CooldownFrom = d.CooldownFrom[1:]
+	}
 }
 
 // reopen makes room for the recoveries of a relapse.

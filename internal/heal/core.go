@@ -91,14 +91,15 @@ type Core struct {
 
 	detectors []detect.Detector
 
-	timers   timers
-	waiting  map[string]*queue // held on what: who
-	dirty    map[key]bool      // to be stepped now
-	backlog  []key             // put off until there is room in a Step
-	woken    []*queue          // and then these
-	turns    turns
-	silences silences
-	all      bool // examine everything once
+	timers     timers
+	waiting    map[string]*queue // held on what: who
+	dirty      map[key]bool      // to be stepped now
+	backlog    []key             // put off until there is room in a Step
+	woken      []*queue          // and then these
+	turns      turns
+	uncordoned map[autoheal.IncidentID][]autoheal.NodeID // of a domain: the nodes with which cordonMembers is not through
+	silences   silences
+	all        bool // examine everything once
 
 	now         time.Time
 	startedAt   time.Time
@@ -132,7 +133,7 @@ type key struct {
 func NewCore(life Life, pol *policy.Policy) *Core {
 	return &Core{
 		life: life, pol: pol, d: newDurable(), v: newView(pol), ix: newIndex(), detectors: detect.All(), waiting: map[string]*queue{}, dirty: map[key]bool{},
-		turns: turns{in: map[key]bool{}, granted: map[key]bool{}}, silences: silences{of: map[autoheal.NodeID]silence{}}, accounts: map[autoheal.IncidentID]bool{},
+		turns: turns{in: map[key]bool{}, granted: map[key]bool{}}, silences: silences{of: map[autoheal.NodeID]silence{}}, uncordoned: map[autoheal.IncidentID][]autoheal.NodeID{}, accounts: map[autoheal.IncidentID]bool{},
 		reserved: map[autoheal.WorkloadID]bool{}, loops: map[autoheal.Ref]map[autoheal.WorkloadID]time.Time{}, roomAt: map[autoheal.WorkloadID]time.Time{},
 		clearSince: map[autoheal.NodeID]time.Time{},
 	}
@@ -367,6 +368,10 @@ func (c *Core) touchSubject(r autoheal.Ref) {
 	}
 	c.dirty[key{inc: id}] = true
 	i := c.d.Incidents[id]
+	if i.Subject.Kind == autoheal.RefDomain && r.Kind == autoheal.RefNode {
+		c.touchMember(i, autoheal.NodeID(r.ID))
+		return
+	}
 	for _, w := range i.Order {
 		if i.Recoveries[w].Step != autoheal.StepDone {
 			c.dirty[key{inc: id, w: w}] = true

@@ -113,7 +113,7 @@ func (c *Core) fenceProof(i *incident, rec *recovery, id autoheal.NodeID) (autoh
 	if word := c.d.FenceWords[n.ID]; word != nil && word.holds(n) {
 		return autoheal.ProofOperator, true
 	}
-	if i.poweredOff(n) {
+	if c.poweredOff(i, n) {
 		return autoheal.ProofPowerOff, true
 	}
 	wait, trusted := c.pol.FenceWait()

@@ -12,8 +12,8 @@ import (
 const fenceTimeout = 3*time.Minute + 10*time.Second
 
 // poweredOff reports whether the power-off of a silent node was acknowledged after all that was heard of it (behaviour C6).
-func (i *incident) poweredOff(n *autoheal.Node) bool {
-	a := i.findAction(autoheal.Fence, n.Ref())
+func (c *Core) poweredOff(i *incident, n *autoheal.Node) bool {
+	a := c.newestAction(i, autoheal.Fence, n.Ref())
 	return a != nil && a.Outcome == autoheal.OutcomeDone && a.Proof == autoheal.ProofPowerOff && !n.LastSeen.After(a.ResultAt)
 }
 

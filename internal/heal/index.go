@@ -17,6 +17,8 @@ type index struct {
 	rooms   map[autoheal.WorkloadID]autoheal.WorkloadID // who stops or waits for a room that is planned: for whom it is
 	lastOf  map[autoheal.WorkloadID]recAt               // the newest recovery of a workload, open or not, under every member
 	hedges  map[autoheal.Class]map[recAt]bool
+	resting map[autoheal.NodeID]map[recAt]bool // open recoveries of a domain, by the node on whose silence they rest
+	newest  map[autoheal.IncidentID]*newest
 	opened  map[sort][]time.Time // see repeats
 }
 
@@ -31,7 +33,7 @@ func newIndex() *index {
 		open: map[string]autoheal.IncidentID{}, openIDs: map[autoheal.IncidentID]bool{}, last: map[string]autoheal.IncidentID{},
 		recOf: map[autoheal.WorkloadID]recAt{}, starts: map[autoheal.WorkloadID]*action{}, lastOf: map[autoheal.WorkloadID]recAt{},
 		rooms:  map[autoheal.WorkloadID]autoheal.WorkloadID{},
-		hedges: map[autoheal.Class]map[recAt]bool{},
+		hedges: map[autoheal.Class]map[recAt]bool{}, resting: map[autoheal.NodeID]map[recAt]bool{}, newest: map[autoheal.IncidentID]*newest{},
 		opened: map[sort][]time.Time{},
 	}
 }
@@ -77,6 +79,7 @@ func (x *index) follow(d *durable, r journal.Record) {
 			break
 		}
 		delete(x.openIDs, i.ID)
+		delete(x.newest, i.ID)
 		for _, s := range i.subjects() {
 			if x.open[s] == i.ID {
 				delete(x.open, s)
@@ -106,6 +109,7 @@ func (x *index) setIncident(i *incident) {
 func (x *index) setRecovery(i *incident, rec *recovery) {
 	at := recAt{i.ID, rec.Workload}
 	x.setHedge(at, rec)
+	x.setResting(i, rec)
 	for _, w := range rec.Members {
 		switch {
 		case rec.Step != autoheal.StepDone:

@@ -11,11 +11,8 @@ import (
 // stays, visibly, and is paged by the clock.
 func (c *Core) overdue(i *incident, rec *recovery, k key) {
 	by := rec.StepBy
-	for n := len(i.Actions) - 1; n >= 0; n-- {
-		if a := i.Actions[n]; a.Verb == autoheal.Start && a.Workload == rec.Workload {
-			by = a.IntentAt.Add(c.pol.RungDeadline(rec.Objective))
-			break
-		}
+	if a := c.lastStart(i, rec); a != nil {
+		by = a.IntentAt.Add(c.pol.RungDeadline(rec.Objective))
 	}
 	p := &proposal{i: i, rec: rec, k: k, verb: autoheal.Start}
 	if c.now.Before(by) {

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -25,6 +26,19 @@ func (c *Core) writePostMortem(i *incident) {
 type sheet struct{ b strings.Builder }
 
 func (s *sheet) pf(format string, args ...any) { fmt.Fprintf(&s.b, format, args...) }
+
+// mostRows is how many of each sort a post-mortem tells of. Of a zone that was lost it counts the others: nobody reads a
+// hundred thousand rows, and nobody is healed while they are written.
+const mostRows = 1000
+
+// first returns the first of a list, and says how many are left out when they have been told.
+func first[T any](s *sheet, all []T) ([]T, func()) {
+	more := len(all) - mostRows
+	if more <= 0 {
+		return all, func() {}
+	}
+	return all[:mostRows], func() { s.pf("\nAnd %d more.\n", more) }
+}
 
 // head begins a section.
 func (s *sheet) head(title string) { s.pf("\n## %s\n\n", title) }
@@ -50,11 +64,13 @@ func postMortem(i *incident) string {
 	s.head("Cost")
 	s.cost(i, a)
 	s.head("Timeline")
-	for _, m := range i.Timeline {
+	moments, more := first(s, i.Timeline)
+	for _, m := range moments {
 		if m.Type != string(journal.TypePostMortem) {
 			s.pf("- %s %s\n", momentAt(i.Since, m.At), said(momentText(i, m)))
 		}
 	}
+	more()
 	s.head("Next")
 	s.next(a)
 	return s.b.String()
@@ -111,7 +127,11 @@ func (s *sheet) recoveries(i *incident, a autoheal.Account) {
 		return
 	}
 	s.pf("| workload | class | objective | end | proof | time to safe | time to running | from | to | why |\n|---|---|---|---|---|---|---|---|---|---|\n")
-	for _, rec := range all {
+	if len(all) > mostRows {
+		slices.SortStableFunc(all, func(a, b *recovery) int { return cmp.Compare(a.worth(), b.worth()) })
+	}
+	shown, more := first(s, all)
+	for _, rec := range shown {
 		v := rec.view()
 		end, within := cmp.Or(string(rec.End), "under way"), ""
 		if v.WithinObjective != nil && !*v.WithinObjective {
@@ -124,6 +144,7 @@ func (s *sheet) recoveries(i *incident, a autoheal.Account) {
 		s.pf("| %s | %s | %s | %s%s | %s | %s | %s | %s | %s | %s |\n", cell(name), rec.Class, rec.Objective, end, within, rec.Proof,
 			seconds(v.TimeToSafeSeconds), seconds(v.TimeToRunningSeconds), cell(string(rec.From)), cell(string(rec.Node)), cell(i.withoutCause(rec.Reason)))
 	}
+	more()
 	if len(a.Proofs) > 0 {
 		s.pf("\nHow it is known that an old copy was gone before a new one started:\n\n")
 		for _, p := range a.Proofs {
@@ -135,6 +156,18 @@ func (s *sheet) recoveries(i *incident, a autoheal.Account) {
 			s.pf("\n%s: overlap of the old and the new copy %s.\n", said(string(rec.Workload)), rec.Overlap.Round(time.Millisecond))
 		}
 	}
+}
+
+// worth puts what needs a reader first: what is not back, then what came back late.
+func (rec *recovery) worth() int {
+	v := rec.view()
+	switch {
+	case rec.End != autoheal.EndRecovered:
+		return 0
+	case v.WithinObjective != nil && !*v.WithinObjective:
+		return 1
+	}
+	return 2
 }
 
 func (s *sheet) evidence(i *incident) {
@@ -159,7 +192,8 @@ func (s *sheet) actions(i *incident) {
 		return
 	}
 	s.pf("| action | verb | target | by | intent | result | outcome |\n|---|---|---|---|---|---|---|\n")
-	for _, a := range i.Actions {
+	actions, more := first(s, i.Actions)
+	for _, a := range actions {
 		result := "-"
 		if !a.ResultAt.IsZero() {
 			result = a.ResultAt.Sub(a.IntentAt).Round(time.Millisecond).String() + " later"
@@ -167,6 +201,7 @@ func (s *sheet) actions(i *incident) {
 		s.pf("| %s | %s | %s | %s | %s | %s | %s |\n", a.ID, a.Verb, cell(a.Target.String()), cell(a.Actor), a.IntentAt.UTC().Format("15:04:05.000"), result,
 			cell(outcomeText(a)))
 	}
+	more()
 }
 
 func (s *sheet) holds(i *incident, a autoheal.Account) {

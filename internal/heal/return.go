@@ -278,7 +278,7 @@ func (c *Core) clearMark(r autoheal.Ref, reason string) {
 	if m == nil {
 		return
 	}
-	if i := c.d.Incidents[m.Incident]; i != nil {
+	if i, b := c.d.Incidents[m.Incident], c.d.Budgets[budgetContain]; i != nil && b != nil && len(b.Open) > 0 {
 		for _, a := range i.Actions {
 			c.giveBack(i.ID, budgetContain, a.ID, false)
 		}

@@ -286,7 +286,7 @@ func (c *Core) roomOver(rm *room, made bool, why string) {
 	p := journal.RoomOver{Workload: rm.Workload, Made: made, Reason: why}
 	i := c.d.Incidents[rm.Incident]
 	for _, v := range rm.Victims {
-		a := i.findAction(autoheal.Stop, victimRef(v))
+		a := c.newestAction(i, autoheal.Stop, victimRef(v))
 		if a == nil || a.Outcome == autoheal.OutcomeNotSent && live(c.v.attempt(v.Workload, v.Attempt)) {
 			p.Spared = append(p.Spared, v.Workload)
 		}

@@ -79,7 +79,7 @@ func (c *Core) mayStop(i *incident, id autoheal.WorkloadID) bool {
 	if _, taken := c.ix.rooms[id]; taken && c.d.Rooms[c.ix.rooms[id]] != nil && !c.d.Rooms[c.ix.rooms[id]].Begun.IsZero() {
 		return false
 	}
-	if i.findAction(autoheal.Stop, w.Ref()) != nil || c.protected(id) {
+	if c.newestAction(i, autoheal.Stop, w.Ref()) != nil || c.protected(id) {
 		return false
 	}
 	return c.letGo(i, w)

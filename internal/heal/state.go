@@ -262,21 +262,9 @@ func (d *durable) incidentIDs() []autoheal.IncidentID { return slices.Sorted(map
 // action finds an action by its ID.
 func (d *durable) action(id autoheal.ActionID, inc autoheal.IncidentID) *action {
 	if i := d.Incidents[inc]; i != nil {
-		for n := len(i.Actions) - 1; n >= 0; n-- {
-			if i.Actions[n].ID == id {
-				return i.Actions[n]
-			}
+		if n := number(string(id), string(inc)+"/"); n > 0 && n <= len(i.Actions) && i.Actions[n-1].ID == id { // see actionID
+			return i.Actions[n-1]
 		}
 	}
 	return d.CmdActions[id]
-}
-
-// findAction finds the newest action of a recovery (or, with workload "", of the subject) for a verb on a target.
-func (i *incident) findAction(verb autoheal.Verb, target autoheal.Ref) *action {
-	for n := len(i.Actions) - 1; n >= 0; n-- {
-		if a := i.Actions[n]; a.Verb == verb && a.Target == target {
-			return a
-		}
-	}
-	return nil
 }

@@ -39,7 +39,7 @@ func (c *Core) stepCollect(i *incident) bool {
 		c.stepDone(i, step, "skipped", "not by itself, as configured")
 		return true
 	}
-	first := i.findAction(autoheal.Collect, p.target)
+	first := c.newestAction(i, autoheal.Collect, p.target)
 	if first == nil {
 		first = &action{IntentAt: c.now}
 	}

@@ -286,17 +286,14 @@ func (c *Core) stepDone(i *incident, step, result, reason string) {
 // cordon keeps new work away from a node. To mark what does not answer is recovery and takes from no budget
 // (behaviour D4).
 func (c *Core) cordon(i *incident, id autoheal.NodeID) bool {
-	step := string(policy.StepCordon)
-	if i.Subject.Kind == autoheal.RefDomain {
-		step += " " + string(id)
-	}
+	step := cordonStep(i, id)
 	if _, done := i.Steps[step]; done {
 		return true
 	}
 	n := c.v.nodes[id]
 	var sent *action
 	if n != nil {
-		sent = i.findAction(autoheal.Cordon, n.Ref())
+		sent = c.newestAction(i, autoheal.Cordon, n.Ref())
 	}
 	if sent == nil || !sent.pending() { // one that is seen late is adopted (see stepMark)
 		if gone, finished := c.goneForNow(i, id); !gone {
@@ -340,6 +337,7 @@ func (c *Core) wordUsed(id autoheal.NodeID) {
 // ended does what an incident's end asks for: its message, its post-mortem, its place in the statistics.
 func (c *Core) ended(i *incident) {
 	c.voidApprovals(i)
+	delete(c.uncordoned, i.ID)
 	for _, n := range i.nodes() {
 		c.recount()
 		if !c.isSilent(n) {

@@ -398,7 +398,7 @@ func (c *Core) allGone(i *incident, rec *recovery) bool {
 
 // avoid names where the new attempt must not go: the suspects, those that were silent until they are back in service.
 func (c *Core) avoid(i *incident, rec *recovery) []autoheal.NodeID {
-	out := slices.DeleteFunc(slices.Clone(i.nodes()), func(n autoheal.NodeID) bool { return c.inService(n, key{inc: i.ID, w: rec.Workload}) })
+	out := slices.DeleteFunc(c.suspected(i, rec), func(n autoheal.NodeID) bool { return c.inService(n, key{inc: i.ID, w: rec.Workload}) })
 	suspects := i.Suspects
 	if rec.OldNodes {
 		suspects = nil

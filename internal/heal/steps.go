@@ -60,6 +60,9 @@ func (c *Core) gpuStep(i *incident, s policy.Step) bool {
 }
 
 func (c *Core) stepCordon(i *incident) bool {
+	if i.Subject.Kind == autoheal.RefDomain {
+		return c.cordonMembers(i)
+	}
 	finished := true
 	for _, n := range i.nodes() {
 		finished = c.cordon(i, n) && finished
