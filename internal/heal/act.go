@@ -110,6 +110,9 @@ func (c *Core) refresh(p *proposal) {
 
 // send asks the gates, then intends.
 func (c *Core) send(p *proposal, again *action) (progress, *action) {
+	if again != nil {
+		p.again = again.ID
+	}
 	name, v := c.ask(p)
 	if v.Reason == autoheal.ReasonApprovalNeeded && v.On == "approval" {
 		c.askApproval(p, v)

@@ -195,6 +195,9 @@ func (d *durable) foldApproval(r journal.Record) error {
 	case journal.ApprovalGiven:
 		return set(p.ID, approvalGiven, p.By)
 	case journal.ApprovalUsed:
+		if a := d.Approvals[p.ID]; a != nil {
+			a.UsedBy = p.Action
+		}
 		return set(p.ID, approvalUsed, "")
 	case journal.ApprovalExpired:
 		if a := d.Approvals[p.ID]; a != nil {

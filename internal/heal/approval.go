@@ -34,7 +34,7 @@ func (c *Core) approvalFor(p *proposal) verdict {
 		id := a.ID
 		switch inTime := active(a.Expires, c.now); {
 		case a.Offer, a.Void != "":
-		case a.State == approvalGiven && inTime:
+		case a.State == approvalGiven && inTime, a.State == approvalUsed && p.again != "" && a.UsedBy == p.again:
 			return pass
 		case a.State == approvalAsked && inTime:
 			v.Detail, v.Until, v.On = fmt.Sprintf("%s %s needs approval: autoheal approve %s", p.verb, p.target, id), a.Expires, "approval/"+id

@@ -29,6 +29,7 @@ type proposal struct {
 	actor   string
 	role    string // of a command
 	command string
+	again   autoheal.ActionID // it is sent again under this ID
 
 	kind     autoheal.FailureKind // whose autonomy counts; "" = that of the incident
 	approved bool                 // with the whole that it is part of

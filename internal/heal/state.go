@@ -108,7 +108,8 @@ type approval struct {
 	At       time.Time           `json:"at"`
 	State    string              `json:"state"`
 	By       string              `json:"by"`
-	Void     string              `json:"void,omitempty"` // why it ended before its time
+	UsedBy   autoheal.ActionID   `json:"usedBy,omitempty"` // the action that it was good for
+	Void     string              `json:"void,omitempty"`   // why it ended before its time
 }
 
 type pause struct {

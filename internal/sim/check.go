@@ -33,7 +33,7 @@ func allCheckers() []checker {
 	return []checker{
 		oneCopy(), proofHolds(), startsOnce(), oneGeneration(), gangWhole(),
 		selectionNamed(), preemptsWhole(), intentFirst(), epochRises(), rightGeneration(), freshEvidence(), graceKept(), syncedOnly(), stormHolds(), settles(),
-		budgetKept(), ownMarksOnly(), handsOff(), restartsBounded(), hedgesKept(), causesShared(),
+		budgetKept(), ownMarksOnly(), handsOff(), restartsBounded(), hedgesKept(), causesShared(), approvalsKept(),
 		recordsInOrder(), legalOnly(), accountWritten(), pagedInTime(),
 		incidentsMove(), sleepsWell(), marksReturn(), nothingLost(), comesToRest(), bookIsTrue(), awayIsHarmless(),
 	}

@@ -88,6 +88,7 @@ func peopleFaults() []faultKind {
 		{"operator_confirms", 2, func(s *sim, f Fault) { s.personConfirms(s.node(f)) }},
 		{"operator_releases", 2, func(s *sim, f Fault) { s.personReleases() }},
 		{"operator_dismisses", 1, func(s *sim, f Fault) { s.personDismisses(f.Work) }},
+		{"operator_asks_first", 1, func(s *sim, f Fault) { s.asksFirst(f) }},
 		{"config_edited", 1, func(s *sim, f Fault) { s.editConfig(f) }},
 		{"agent_heals", 2, func(s *sim, f Fault) { s.ask("openclaw", "agent", autoheal.CmdExamine, autoheal.Ref{}) }},
 		{"agent_restarts", 2, func(s *sim, f Fault) { s.agentStops(s.work(f)) }},

@@ -263,15 +263,17 @@ func (s *sim) editConfig(f Fault) {
 	default:
 		p.Node.AutoCordon = false
 	}
-	put := func(c heal.PolicyChange) { // into the file, which the next life reads, too
-		s.inForce = c.Policy
-		if h := s.healer; h.alive && !h.frozen && !h.blocked {
-			h.in.Policy = &c
-			h.tick()
-		}
+	s.putPolicy(heal.PolicyChange{Policy: &p, Hash: "edited", By: "ann"})
+	s.later(f.For, func() { s.putPolicy(heal.PolicyChange{Policy: s.pol, Hash: "sim", By: "ann"}) })
+}
+
+// putPolicy writes a configuration into the file, which the next life reads, too.
+func (s *sim) putPolicy(c heal.PolicyChange) {
+	s.inForce = c.Policy
+	if h := s.healer; h.alive && !h.frozen && !h.blocked {
+		h.in.Policy = &c
+		h.tick()
 	}
-	put(heal.PolicyChange{Policy: &p, Hash: "edited", By: "ann"})
-	s.later(f.For, func() { put(heal.PolicyChange{Policy: s.pol, Hash: "sim", By: "ann"}) })
 }
 
 // wokeLate notes that the loop comes round late. A core that is to be rebuilt anyway does not learn of it: its driver went on
