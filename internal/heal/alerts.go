@@ -259,11 +259,12 @@ func (c *Core) stepWarnSubject(i *incident) {
 }
 
 // waitsForSubject returns the recovery with the shortest objective of those that have not begun: where a part is broken, what
-// runs on it is not touched before the part is contained. Off a silent node work moves whether it is cordoned or not.
+// runs on it is not touched before the part is contained. One that is held itself is warned of by itself, and off a silent
+// node work moves whether it is cordoned or not.
 func (i *incident) waitsForSubject() (lead *recovery, ok bool) {
 	for _, w := range i.Order {
 		rec := i.Recoveries[w]
-		if i.Kind != autoheal.NodeOffline && rec.Step == autoheal.StepWaiting && (lead == nil || rec.Objective < lead.Objective) {
+		if i.Kind != autoheal.NodeOffline && rec.Step == autoheal.StepWaiting && rec.Held == nil && (lead == nil || rec.Objective < lead.Objective) {
 			lead = rec
 		}
 	}

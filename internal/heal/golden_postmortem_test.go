@@ -1,6 +1,7 @@
 package heal
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -13,8 +14,8 @@ import (
 )
 
 // TestGoldenPostMortem plays testdata/postmortem/*.txt, commands as in a transcript, and compares the post-mortem of the
-// incident that a file's first line names ("# inc-000001") with the .md beside it. Each kind that is detected has one
-// (behaviour F3); a name may go on after the kind, as in node_offline_domain.txt.
+// incident that a file's first line names ("# inc-000001") with the .md beside it, and what people were told with the
+// .alerts. Each kind that is detected has one (behaviour F3); a name may go on after the kind, as in node_offline_domain.txt.
 func TestGoldenPostMortem(t *testing.T) {
 	files, err := filepath.Glob("testdata/postmortem/*.txt")
 	if err != nil || len(files) == 0 {
@@ -24,21 +25,13 @@ func TestGoldenPostMortem(t *testing.T) {
 	for _, f := range files {
 		name := strings.TrimSuffix(filepath.Base(f), ".txt")
 		t.Run(name, func(t *testing.T) {
-			i := play(t, f)
+			i, alerts := play(t, f)
 			told[i.Kind] = true
 			if !strings.HasPrefix(name, string(i.Kind)) {
 				t.Errorf("%s is about a %s", f, i.Kind)
 			}
-			got, file := postMortem(i), strings.TrimSuffix(f, ".txt")+".md"
-			if *update {
-				if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-					t.Fatal(err)
-				}
-				return
-			}
-			if want := readText(t, file); got != want {
-				t.Errorf("%s is not what is written now; -update rewrites it.\n%s", file, firstDiff(want, got))
-			}
+			golden(t, strings.TrimSuffix(f, ".txt")+".md", postMortem(i))
+			golden(t, strings.TrimSuffix(f, ".txt")+".alerts", alerts)
 		})
 	}
 	for _, d := range detect.All() {
@@ -48,8 +41,22 @@ func TestGoldenPostMortem(t *testing.T) {
 	}
 }
 
-// play runs the commands of a scenario and returns the incident that its first line names.
-func play(t *testing.T, file string) *incident {
+// golden compares a text with a file, or writes it with -update.
+func golden(t *testing.T, file, got string) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	if want := readText(t, file); got != want {
+		t.Errorf("%s is not what is written now; -update rewrites it.\n%s", file, firstDiff(want, got))
+	}
+}
+
+// play runs the commands of a scenario and returns the incident that its first line names, and its alerts.
+func play(t *testing.T, file string) (*incident, string) {
 	t.Helper()
 	lines := strings.Split(readText(t, file), "\n")
 	w := newWorld(t)
@@ -63,7 +70,11 @@ func play(t *testing.T, file string) *incident {
 	if i == nil {
 		t.Fatalf("%s: no incident %s; there are %v", file, id, w.core.d.incidentIDs())
 	}
-	return i
+	var alerts strings.Builder
+	for _, a := range w.core.d.find.alertsOf[id] {
+		fmt.Fprintf(&alerts, "%s %s %s: %s\n", a.FiredAt.UTC().Format("15:04:05.000"), a.Severity, a.Name, a.Message)
+	}
+	return i, alerts.String()
 }
 
 // names are what differs from one incident to the next: two sentences that are alike but for them are one sentence.
@@ -99,7 +110,7 @@ func TestNoSentenceFitsTwoKinds(t *testing.T) {
 	}
 	files, _ := filepath.Glob("testdata/postmortem/*.txt")
 	for _, f := range files {
-		i := play(t, f)
+		i, _ := play(t, f)
 		a := account(i)
 		for _, text := range append([]string{a.Summary, a.Nature}, recommend(i)...) {
 			for s := range strings.SplitSeq(text, ". ") {

@@ -74,7 +74,8 @@ func renderIncident(p *page, i autoheal.Incident) {
 	p.fields(
 		"Incident", string(i.ID), "Kind", string(i.Kind), "Phase", string(i.Phase), "Subject", subjectText(i), "Domains", joinIDs(i.Domains),
 		"Class", string(i.Class), "Since", i.Since.UTC().Format(time.RFC3339), "Ended", ended, "Cause", i.Cause,
-		"Confidence", strconv.FormatFloat(i.Confidence, 'f', 2, 64), "Held", heldOrNothing(i.Held), "Part of", string(i.MergedInto),
+		"Confidence", strconv.FormatFloat(i.Confidence, 'f', 2, 64), "Rule", i.Because, "Before", repeatsText(i.Repeats), "Held", heldOrNothing(i.Held),
+		"Part of", string(i.MergedInto),
 	)
 	if len(i.Recoveries) > 0 {
 		p.head("Recoveries")
@@ -88,6 +89,7 @@ func renderIncident(p *page, i autoheal.Incident) {
 		}
 		p.table("", []string{"AT", "RULE", "SUBJECT", "SOURCE", "EXCERPT"}, rows)
 	}
+	renderHolds(p, i.Holds)
 	if len(i.Timeline) > 0 {
 		p.head("Timeline")
 		var rows [][]string
@@ -104,8 +106,32 @@ func renderIncident(p *page, i autoheal.Incident) {
 	}
 }
 
+// repeatsText says how often it has happened before; nothing when it has not.
+func repeatsText(n int) string {
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d times within 30 days", n)
+}
+
 // clockTime is how moments of one incident are shown.
 const clockTime = "15:04:05.000"
+
+// renderHolds shows what gates held, and for how long.
+func renderHolds(p *page, all []autoheal.Hold) {
+	var rows [][]string
+	for _, h := range all {
+		lasted := "still"
+		if h.To != nil {
+			lasted = short(autoheal.Seconds(h.To.Sub(h.From)))
+		}
+		rows = append(rows, []string{h.From.UTC().Format(clockTime), lasted, h.Target.String(), h.Verb, string(h.Reason), h.Detail})
+	}
+	if len(rows) > 0 {
+		p.head("Held")
+		p.table("", []string{"FROM", "FOR", "TARGET", "VERB", "REASON", "WHY"}, rows)
+	}
+}
 
 func renderRecoveries(p *page, all []autoheal.Recovery) {
 	var rows [][]string
@@ -156,7 +182,7 @@ func (a *app) postmortemCmd() *cobra.Command {
 func (a *app) approveCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "approve INCIDENT|APPROVAL", Short: "Give the approval that an action waits for",
-		Example: "  autoheal approve inc-000017\n  autoheal approve apr-000003",
+		Example: "  autoheal approve inc-000017\n  autoheal approve app-000003",
 		Args:    cobra.ExactArgs(1),
 	}
 	reason := reasonFlag(cmd)
