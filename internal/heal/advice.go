@@ -147,8 +147,14 @@ const (
 // each hold and each workload that was given up asks for.
 func nextSteps(i *incident) []autoheal.NextStep {
 	w := wordsOf(i)
+	switch {
+	case i.Phase == autoheal.Dismissed:
+		return []autoheal.NextStep{{Do: "Nothing more is done " + w.deal + ": a person dismissed it"}}
+	case i.MergedInto != "":
+		return []autoheal.NextStep{{Do: "Go on with its cause, " + w.deal, Command: "autoheal incidents show " + string(i.MergedInto)}}
+	}
 	var out []autoheal.NextStep
-	if i.Phase != autoheal.Cleared && i.Phase != autoheal.Dismissed {
+	if i.Phase != autoheal.Cleared {
 		out = append(out, w.steps(i)...)
 	}
 	out = append(out, failedSteps(i)...)
@@ -160,7 +166,7 @@ func nextSteps(i *incident) []autoheal.NextStep {
 		switch {
 		case rec.Held != nil:
 			out = append(out, gateStep(i, autoheal.WorkloadRef(id), fmt.Sprintf(w.purpose, id), *rec.Held))
-		case rec.End == autoheal.EndEscalated && i.Phase != autoheal.Dismissed:
+		case rec.End == autoheal.EndEscalated:
 			out = append(out,
 				autoheal.NextStep{Do: fmt.Sprintf(w.look, id), Command: fmt.Sprintf(w.lookAt, id)},
 				autoheal.NextStep{Do: fmt.Sprintf(w.retry, id), Command: "autoheal workloads resume " + string(id)})
@@ -181,7 +187,7 @@ func recommend(i *incident) []string {
 	var out []string
 	w := wordsOf(i)
 	for _, s := range nextSteps(i) {
-		if s.Do != w.fine && s.Do != w.watch {
+		if s.Do != w.fine && s.Do != w.watch && i.Phase != autoheal.Dismissed {
 			out = append(out, s.String())
 		}
 	}

@@ -106,3 +106,37 @@ func TestPostMortemSaysTheCauseOnce(t *testing.T) {
 		}
 	}
 }
+
+// TestNextOfWhatIsLeft: what a person dismissed is not said to be well, and a symptom leads to its cause.
+func TestNextOfWhatIsLeft(t *testing.T) {
+	i := &incident{ID: "inc-000003", Kind: autoheal.NodeOffline, Subject: autoheal.NodeRef("n1"), Phase: autoheal.Dismissed, Ended: time.Unix(1, 0)}
+	if got := nextSteps(i); len(got) != 1 || !strings.Contains(got[0].Do, "a person dismissed it") || len(recommend(i)) != 0 {
+		t.Errorf("dismissed: %v, %v", got, recommend(i))
+	}
+	i.Phase, i.MergedInto = autoheal.Cleared, "inc-000001"
+	if got := nextSteps(i); len(got) != 1 || got[0].Command != "autoheal incidents show inc-000001" {
+		t.Errorf("a symptom: %v", got)
+	}
+	i.MergedInto, i.Phase = "", autoheal.Recovering
+	i.Held = &autoheal.Held{Reason: autoheal.ReasonBudgetConcurrent, Detail: "1 of at most 1", On: "budget/contain"}
+	i.Holds = []autoheal.Hold{{Target: i.Subject, Verb: "cordon"}}
+	if got := nextSteps(i); len(got) != 2 || got[1].Command != "autoheal cordon n1" {
+		t.Errorf("held by a budget: %v", got)
+	}
+}
+
+// TestGateSteps: every reason leads to something to do, and none to a command that lacks its target.
+func TestGateSteps(t *testing.T) {
+	i := &incident{ID: "inc-000001", Kind: autoheal.GPUFailure, Subject: autoheal.Ref{Kind: autoheal.RefGPU, ID: "GPU-1"}, Holds: []autoheal.Hold{{Target: autoheal.WorkloadRef("wl-a"), Verb: "start"}}}
+	for reason, want := range map[autoheal.Reason]string{
+		autoheal.ReasonPaused: "autoheal resume", autoheal.ReasonApprovalNeeded: "autoheal approve app-000001", autoheal.ReasonFenceUnproven: "autoheal fence confirm n1 --powered-off",
+		autoheal.ReasonObserverSuspect: "autoheal release inc-000009", autoheal.ReasonNoCapacity: "autoheal nodes", autoheal.ReasonBudgetRate: "autoheal workloads resume wl-a",
+		autoheal.ReasonAutonomySuggest: "autoheal workloads resume wl-a", autoheal.ReasonSettling: "autoheal incidents show inc-000001 --watch", autoheal.ReasonForeignOwner: "",
+	} {
+		on := map[autoheal.Reason]string{autoheal.ReasonApprovalNeeded: "approval/app-000001", autoheal.ReasonFenceUnproven: "node/n1"}[reason]
+		got := gateStep(i, autoheal.WorkloadRef("wl-a"), "so that wl-a gets off the failed GPU", autoheal.Held{Reason: reason, On: on, Detail: "confirm with autoheal release inc-000009"})
+		if got.Command != want || !strings.Contains(got.Do, "so that wl-a gets off the failed GPU") {
+			t.Errorf("%s: %q, %q", reason, got.Do, got.Command)
+		}
+	}
+}
