@@ -96,6 +96,9 @@ func (c *Core) refresh(p *proposal) {
 		return
 	}
 	target := p.target
+	if target.Kind == autoheal.RefGPU && p.node != nil { // its node is listed with all of its GPUs
+		target = p.node.Ref()
+	}
 	if target.Kind == autoheal.RefNode {
 		target.Generation = "" // whatever boot answers
 	}
@@ -130,7 +133,7 @@ func (c *Core) send(p *proposal, again *action) (progress, *action) {
 func (c *Core) intend(p *proposal, again *action) *action {
 	a := autoheal.Action{
 		Incident: incidentID(p.i), Epoch: c.life.Epoch, Verb: p.verb, Target: p.target, Actor: p.actor, Reason: p.reason,
-		Deadline: c.now.Add(actionTimeout), Params: p.params,
+		Deadline: c.now.Add(c.timeFor(p.verb)), Params: p.params,
 	}
 	if a.Verb == autoheal.Fence {
 		a.Deadline = c.now.Add(fenceTimeout)
@@ -155,6 +158,18 @@ func (c *Core) intend(p *proposal, again *action) *action {
 	}
 	c.out.Actions = append(c.out.Actions, a)
 	return c.d.action(a.ID, a.Incident)
+}
+
+// timeFor is how long a verb may take to be accepted: evidence is captured, and a site's command for a reboot has ended, by
+// then.
+func (c *Core) timeFor(verb autoheal.Verb) time.Duration {
+	switch verb {
+	case autoheal.Collect:
+		return max(actionTimeout, c.pol.Evidence.Collect)
+	case autoheal.Reboot:
+		return max(actionTimeout, c.pol.Repair.Timeout+resendAfter)
+	}
+	return actionTimeout
 }
 
 func (c *Core) actionID(p *proposal) autoheal.ActionID {
@@ -189,6 +204,9 @@ func (c *Core) result(r autoheal.Result) {
 	c.dirty[key{inc: inc}] = true
 	if a.Verb == autoheal.Fence { // every workload there waits for it
 		c.wake("node/" + a.Target.ID)
+	}
+	if i := c.d.Incidents[inc]; i != nil && i.Phase.Ended() {
+		c.repairsOver(i)
 	}
 	if a.Target.Kind == autoheal.RefWorkload {
 		c.touchWorkload(autoheal.WorkloadID(a.Target.ID))

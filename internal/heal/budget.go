@@ -128,7 +128,7 @@ func (c *Core) drained(n *autoheal.Node) {
 	}
 	for _, id := range slices.Sorted(maps.Keys(b.Open)) {
 		inc, a := c.findAction(id)
-		if b.Open[id].Target.ID == string(n.ID) && a != nil && a.Verb != autoheal.Stop && !a.pending() && c.now.Sub(a.ResultAt) > c.pol.Node.ProbeTimeout {
+		if b.Open[id].Target.ID == string(n.ID) && a != nil && a.Verb == autoheal.Drain && !a.pending() && c.now.Sub(a.ResultAt) > c.pol.Node.ProbeTimeout {
 			c.giveBack(inc, budgetDisrupt, id, false)
 		}
 	}

@@ -139,9 +139,10 @@ func (c *Core) firstRung(i *incident) string {
 }
 
 // contained reports whether nothing new can come to a broken part, and its evidence is kept: before that nothing of it is
-// stopped (behaviour E1). What is critical does not wait for evidence (F4).
+// stopped (behaviour E1). What is critical does not wait for evidence (F4), and nothing waits for a mark that is held: what is
+// moved keeps off the part by itself.
 func (c *Core) contained(i *incident, rec *recovery) bool {
-	if i.Kind == autoheal.NodeOffline {
+	if i.Kind == autoheal.NodeOffline || i.MergedInto != "" { // of a symptom the steps are the leader's
 		return true
 	}
 	for _, s := range c.ladder(i) {
@@ -150,6 +151,9 @@ func (c *Core) contained(i *incident, rec *recovery) bool {
 		}
 		evidence := s == policy.StepCollect || s == policy.StepCollectNetwork
 		if evidence && rec.Class == autoheal.Critical {
+			continue
+		}
+		if !evidence && i.Held != nil {
 			continue
 		}
 		if _, over := i.Steps[string(s)]; !over && (evidence || s == policy.StepStopPlacing || s == policy.StepCordon || s == policy.StepQuarantineGPU) {

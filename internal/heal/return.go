@@ -278,12 +278,17 @@ func (c *Core) clearMark(r autoheal.Ref, reason string) {
 	if m == nil {
 		return
 	}
+	c.marksOver(m)
+	c.record(m.Incident, journal.MarkCleared{Ref: r, Reason: reason})
+}
+
+// marksOver gives back what a mark took.
+func (c *Core) marksOver(m *ownMark) {
 	if i, b := c.d.Incidents[m.Incident], c.d.Budgets[budgetContain]; i != nil && b != nil && len(b.Open) > 0 {
 		for _, a := range i.Actions {
 			c.giveBack(i.ID, budgetContain, a.ID, false)
 		}
 	}
-	c.record(m.Incident, journal.MarkCleared{Ref: r, Reason: reason})
 }
 
 // returnDwell doubles with each relapse in 24 h, up to 4 h.

@@ -13,10 +13,11 @@ import (
 // tested reports whether what an incident is about has passed its test.
 func (i *incident) tested() bool { return i.Steps[string(policy.StepTest)].Result == "done" }
 
-// mended reports whether a broken part, or its node, may be looked at for its return: it passed its test, or somebody has had
-// the node booted since it was given up.
+// mended reports whether a broken part, or its node, may be looked at for its return: it passed its test, it turned out to be a
+// symptom of what is over, or somebody has had the node booted since it was given up.
 func (c *Core) mended(m *ownMark, i *incident, n *autoheal.Node) bool {
-	return i.Kind != autoheal.GPUFailure || i.tested() || i.Phase.Ended() && m.Boot != "" && m.Boot != n.BootID && c.bootedSince(i, n)
+	symptom := i.MergedInto != "" && i.Phase.Ended() && c.leaderTested(i)
+	return i.Kind != autoheal.GPUFailure || i.tested() || symptom || i.Phase.Ended() && m.Boot != "" && m.Boot != n.BootID && c.bootedSince(i, n)
 }
 
 // bootedSince reports whether a node is in another boot than the one in which its last repair was tested.
@@ -78,7 +79,7 @@ func (c *Core) leaderTested(i *incident) bool {
 func (c *Core) forgetGPU(k key, m *ownMark, i *incident) {
 	n := c.v.nodes[i.Node]
 	if n == nil {
-		c.record(m.Incident, journal.MarkCleared{Ref: m.Ref, Reason: "its node was forgotten", Gone: true})
+		c.forget(m, "its node was forgotten")
 		return
 	}
 	if n.Link != autoheal.LinkUp || !n.Ready || n.BootID == m.Boot || len(n.GPUs) == 0 { // it may only have fallen off the bus
@@ -89,8 +90,14 @@ func (c *Core) forgetGPU(k key, m *ownMark, i *incident) {
 		i: i, k: k, verb: autoheal.ReleaseGPU, target: m.Ref, step: policy.Step(autoheal.ReleaseGPU), node: n, reason: "it was taken out of its node",
 	})
 	if state == actDone || state == actFailed {
-		c.record(m.Incident, journal.MarkCleared{Ref: m.Ref, Reason: "it was taken out of its node", Gone: true})
+		c.forget(m, "it was taken out of its node")
 	}
+}
+
+// forget ends the mark of a GPU that is no more, and all that is remembered of it.
+func (c *Core) forget(m *ownMark, why string) {
+	c.marksOver(m)
+	c.record(m.Incident, journal.MarkCleared{Ref: m.Ref, Reason: why, Gone: true})
 }
 
 // gpuMarks asks for the marks on a node's GPUs to be looked at, and takes those of ours into the books that are seen and not
@@ -111,8 +118,18 @@ func (c *Core) gpuMarks(n *autoheal.Node) {
 	}
 }
 
+// repairsOver gives back what the repairs of an ended incident took.
+func (c *Core) repairsOver(i *incident) {
+	for _, a := range i.Actions {
+		if !a.pending() {
+			c.giveBack(i.ID, budgetDisrupt, a.ID, false)
+		}
+	}
+}
+
 // gpuEnded looks at the marks of a GPU's incident that has ended, and counts it against the part (behaviour B3).
 func (c *Core) gpuEnded(i *incident) {
+	c.repairsOver(i)
 	for _, m := range c.outOfUse(i) {
 		c.dirty[key{what: dutyMark, w: autoheal.WorkloadID(m.String())}] = true
 	}

@@ -58,6 +58,7 @@ func (c *Core) containAll(i *incident, step policy.Step, parts []autoheal.Ref) b
 	for _, r := range parts {
 		over, ok, why := c.contain(i, step, r)
 		if !over {
+			c.wakeWaiting(i)
 			return false
 		}
 		if !ok {
@@ -69,6 +70,18 @@ func (c *Core) containAll(i *incident, step policy.Step, parts []autoheal.Ref) b
 	}
 	c.stepDone(i, string(step), result, strings.Join(said, "; "))
 	return true
+}
+
+// wakeWaiting looks again at what waits for a mark that may be held.
+func (c *Core) wakeWaiting(i *incident) {
+	if i.Held == nil {
+		return
+	}
+	for _, w := range i.Order {
+		if i.Recoveries[w].Step == autoheal.StepWaiting {
+			c.dirty[key{inc: i.ID, w: w}] = true
+		}
+	}
 }
 
 // contain marks one part. What is marked already, by whomever, is left as it is.

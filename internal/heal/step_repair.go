@@ -3,6 +3,7 @@ package heal
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"autoheal.dev/autoheal"
@@ -59,7 +60,7 @@ func (c *Core) repair(i *incident, step policy.Step, verb autoheal.Verb) bool {
 	case why != "":
 		c.repairDone(i, step, verb, "skipped", why)
 		return true
-	case len(c.inUse(i)) == 0: // who leaves it wakes this
+	case !c.occupied(i, step, verb):
 		c.sendRepair(i, step, verb, target, n, reason)
 	}
 	return false
@@ -77,7 +78,7 @@ func (c *Core) sendRepair(i *incident, step policy.Step, verb autoheal.Verb, tar
 
 // repairAgain goes on with a try of which it is not known whether it was begun.
 func (c *Core) repairAgain(i *incident, step policy.Step, n *autoheal.Node, a *action) bool {
-	if len(c.inUse(i)) > 0 {
+	if c.occupied(i, step, a.Verb) {
 		return false
 	}
 	state, a := c.act(&proposal{
@@ -226,6 +227,60 @@ func (c *Core) stepsBefore(i *incident, step policy.Step) bool {
 		}
 	}
 	return true
+}
+
+// occupied reports whether something may still run on a part; who leaves it wakes the step. What nobody is going to move is
+// named, so that a person can.
+func (c *Core) occupied(i *incident, step policy.Step, verb autoheal.Verb) bool {
+	users := c.inUse(i)
+	p := &proposal{i: i, k: key{inc: i.ID}, verb: verb, target: i.Subject, step: step}
+	if len(users) == 0 {
+		if _, held := holdTarget(p); held != nil && held.Reason == autoheal.ReasonForeignOwner {
+			c.release(p)
+		}
+		return false
+	}
+	c.takeIn(i, users)
+	if i.Open == 0 {
+		c.hold(p, "in_use", verdict{
+			Reason: autoheal.ReasonForeignOwner, On: "node/" + string(i.at()),
+			Detail: fmt.Sprintf("%s is still there, and nothing of ours moves it: autoheal stop %s", users[0], users[0]),
+		})
+		c.blockedRepair(i)
+	}
+	return true
+}
+
+// blockedRepair tells a person of a repair that waits for what only they can move.
+func (c *Core) blockedRepair(i *incident) {
+	if i.Held == nil || i.Held.Reason != autoheal.ReasonForeignOwner {
+		return
+	}
+	if at := i.Held.Since.Add(ticketWaits); c.now.Before(at) {
+		c.after(key{inc: i.ID}, at)
+		return
+	}
+	c.alert(i, alertSpec{
+		name: "repair-blocked", severity: autoheal.SeverityCritical, dedup: string(i.ID) + " blocked",
+		text: fmt.Sprintf("%s cannot be mended: %s. %s", i.part(), i.Held.Detail, strings.TrimSuffix(i.Cause, ".")),
+	})
+}
+
+// takeIn opens a recovery for what came to a part at the last moment, or was left there by somebody else's incident. What was
+// given up stays given up.
+func (c *Core) takeIn(i *incident, users []autoheal.WorkloadID) {
+	rung := c.firstRung(i)
+	for _, id := range users {
+		w := c.v.cur[id]
+		if _, open := c.ix.recOf[id]; open || w == nil || rung == "" || !detect.Wanted(w) {
+			continue
+		}
+		lead := c.leadOf(w)
+		if lead == nil || i.Recoveries[lead.ID] != nil && i.Recoveries[lead.ID].End == autoheal.EndEscalated {
+			continue
+		}
+		c.openRecovery(i, lead, lost{at: c.now, rung: rung})
+	}
 }
 
 // inUse names the workloads of which a copy may run on the part that an incident is about.

@@ -13,7 +13,14 @@ import (
 // stepTesting tests what was mended before it comes back (behaviour E1, B4). What could not be mended is not tested.
 func (c *Core) stepTesting(i *incident) bool {
 	step := string(policy.StepTest)
-	if !c.stepsBefore(i, policy.StepTest) || len(c.inUse(i)) > 0 {
+	if !c.stepsBefore(i, policy.StepTest) {
+		return false
+	}
+	if c.takenBack(i) {
+		c.stepDone(i, step, "skipped", takenBack)
+		return true
+	}
+	if c.occupied(i, policy.StepTest, autoheal.Test) {
 		return false
 	}
 	if why := c.unmended(i); why != "" {
@@ -126,6 +133,9 @@ func (c *Core) commandTest(t test) (over bool, why string) {
 func (c *Core) unfit(t test) string {
 	if t.node.Link != autoheal.LinkUp || !t.node.Ready {
 		return fmt.Sprintf("node %s is not ready", t.node.ID)
+	}
+	if why := t.node.Conditions["driver_hung"]; why != "" && t.i.Kind == autoheal.GPUFailure {
+		return "the GPU driver does not answer: " + why
 	}
 	for _, g := range t.node.GPUs {
 		if t.target.Kind == autoheal.RefGPU && string(g.UUID) != t.target.ID || g.Health == autoheal.HealthOK || g.Quarantined != nil && t.target.Kind == autoheal.RefNode {

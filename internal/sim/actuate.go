@@ -13,7 +13,7 @@ import (
 func verbs() []autoheal.Verb {
 	return []autoheal.Verb{
 		autoheal.Cordon, autoheal.Uncordon, autoheal.QuarantineGPU, autoheal.ReleaseGPU, autoheal.Drain, autoheal.Stop, autoheal.Start,
-		autoheal.Scale, autoheal.Pause, autoheal.Resume, autoheal.Refresh,
+		autoheal.Scale, autoheal.Pause, autoheal.Resume, autoheal.ResetGPU, autoheal.Reboot, autoheal.Collect, autoheal.Test, autoheal.Refresh,
 	}
 }
 
@@ -46,6 +46,10 @@ func (f *fleet) act(a autoheal.Action, answer func(autoheal.Result)) {
 	}
 	if a.Verb == autoheal.Stop {
 		f.stop(a, answer)
+		return
+	}
+	if onNode(a.Verb) {
+		f.askNode(a, answer)
 		return
 	}
 	err := f.plan(a)
@@ -167,6 +171,10 @@ func (f *fleet) markGPU(a autoheal.Action) *autoheal.Error {
 			delete(f.gpuMarks, id)
 		}
 		f.w.drv.tellNode(m)
+		return nil
+	}
+	if _, marked := f.gpuMarks[id]; marked && a.Verb == autoheal.ReleaseGPU { // it was taken out of its node
+		delete(f.gpuMarks, id)
 		return nil
 	}
 	return problem(autoheal.ErrNotFound, "no node has this GPU")

@@ -50,7 +50,7 @@ func (m *machine) polled(p poll) {
 		}
 	}
 	m.held = &p
-	if len(m.boxed) > 0 || p.life != m.life || p.all {
+	if len(m.boxed) > 0 || m.sick.news || p.life != m.life || p.all {
 		m.answer()
 		return
 	}
@@ -353,7 +353,7 @@ func (d *driver) answered(m *machine, r reply) {
 
 // calm reports whether the polls of a node may go on without being simulated.
 func (d *driver) calm(m *machine, c *contact) bool {
-	return m.nominal() && m.healthy() && len(m.boxed) == 0 && c.listed && !c.relist && !c.lied && c.life == m.life && m.held == nil
+	return m.nominal() && m.healthy() && len(m.boxed) == 0 && !m.sick.news && c.listed && !c.relist && !c.lied && c.life == m.life && m.held == nil
 }
 
 // take takes over what a node says of its attempts.
@@ -365,6 +365,7 @@ func (d *driver) take(m *machine, r reply) {
 		}
 		f.observed(m, s)
 	}
+	d.hear(m, r.all)
 	if !r.all {
 		return
 	}

@@ -41,16 +41,21 @@ type noted struct {
 	kind    autoheal.FailureKind
 	subject autoheal.Ref
 	members []autoheal.NodeID // of a domain: its nodes
+	node    autoheal.NodeID   // of a GPU: where it is
 	phase   autoheal.Phase
 	opened  time.Time
 	touched time.Time // its last record
 	held    *journal.Held
 	recs    map[autoheal.WorkloadID]*notedRec
 	account bool
+	merged  bool // a symptom of another
 }
 
-// nodes returns the nodes that an incident is about.
+// nodes returns the nodes on whose silence an incident rests.
 func (i *noted) nodes() []autoheal.NodeID {
+	if i.kind != autoheal.NodeOffline {
+		return nil
+	}
 	if i.subject.Kind == autoheal.RefNode {
 		return []autoheal.NodeID{autoheal.NodeID(i.subject.ID)}
 	}
@@ -92,7 +97,7 @@ func (b *book) fold(r journal.Record) {
 	switch p := r.Data.(type) {
 	case journal.IncidentOpened:
 		b.incidents[r.Incident] = &noted{
-			id: r.Incident, kind: p.Kind, subject: p.Subject, members: p.Members, phase: autoheal.Suspected, opened: r.At, touched: r.At, recs: map[autoheal.WorkloadID]*notedRec{},
+			id: r.Incident, kind: p.Kind, subject: p.Subject, members: p.Members, node: p.Node, phase: autoheal.Suspected, opened: r.At, touched: r.At, recs: map[autoheal.WorkloadID]*notedRec{},
 		}
 		b.order = append(b.order, r.Incident)
 	case journal.IncidentPhase:
@@ -100,6 +105,8 @@ func (b *book) fold(r journal.Record) {
 		if p.To.Ended() {
 			i.held = nil
 		}
+	case journal.IncidentMerged:
+		i.merged = true
 	case journal.PostMortem:
 		i.account = true
 	case journal.RecoveryOpened:

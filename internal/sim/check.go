@@ -35,6 +35,7 @@ func allCheckers() []checker {
 		selectionNamed(), preemptsWhole(), intentFirst(), epochRises(), rightGeneration(), freshEvidence(), graceKept(), syncedOnly(), stormHolds(), settles(),
 		budgetKept(), ownMarksOnly(), handsOff(), restartsBounded(), hedgesKept(), causesShared(), approvalsKept(),
 		recordsInOrder(), legalOnly(), accountWritten(), pagedInTime(),
+		repairsIdle(), repairsBounded(), evidenceFirst(), testedReturn(), gpusReturn(),
 		incidentsMove(), sleepsWell(), marksReturn(), nothingLost(), comesToRest(), bookIsTrue(), awayIsHarmless(),
 	}
 }

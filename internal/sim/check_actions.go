@@ -59,6 +59,9 @@ func freshEvidence() checker {
 		switch a.Verb {
 		case autoheal.Cordon:
 			k := s.w.drv.contacts[autoheal.NodeID(a.Target.ID)]
+			if i := s.book.incidents[a.Incident]; i != nil && i.kind != autoheal.NodeOffline {
+				return // it is cordoned because of what it says, not because it says nothing
+			}
 			s.check(c.name, k.link != autoheal.LinkUp || s.q.now.Sub(k.since) < slack, "%s cordons %s, which has answered for %s", a.ID, a.Target.ID, s.q.now.Sub(k.since))
 		case autoheal.Start:
 			w := s.w.fleet.workloads[autoheal.WorkloadID(a.Target.ID)]

@@ -138,7 +138,7 @@ func marksReturn() checker {
 		for _, m := range s.w.machines {
 			for _, k := range s.w.fleet.marks[m.id] {
 				if k.By == autoheal.ByAutoheal {
-					s.check(c.name, s.quarantined(m), "%s has answered for %s and is still cordoned: %s", m.id, s.q.now.Sub(s.w.drv.contacts[m.id].since), k.Reason)
+					s.check(c.name, s.quarantined(m) || s.dismissed(k.Incident), "%s has answered for %s and is still cordoned: %s", m.id, s.q.now.Sub(s.w.drv.contacts[m.id].since), k.Reason)
 				}
 			}
 			s.check(c.name, true, "")

@@ -24,6 +24,9 @@ func (s *sim) names(a autoheal.Action) bool {
 		return a.Verb == autoheal.Refresh
 	case autoheal.RefNode:
 		return s.w.byID[autoheal.NodeID(a.Target.ID)] != nil && (!engines(a) || a.Target.Generation != "")
+	case autoheal.RefGPU:
+		known := s.w.allGPUs[autoheal.GPUID(a.Target.ID)] // one that was taken out is released by its name alone
+		return known && (!engines(a) || a.Target.Generation != "" || a.Verb == autoheal.ReleaseGPU)
 	case autoheal.RefWorkload:
 		known := s.w.fleet.workloads[autoheal.WorkloadID(a.Target.ID)] != nil
 		attempt := a.Params.Attempt > 0 || a.Verb != autoheal.Start && a.Verb != autoheal.Stop || a.Params.Final

@@ -16,7 +16,7 @@ type faultKind struct {
 
 // faultKinds are all that can go wrong.
 func faultKinds() []faultKind {
-	return slices.Concat(nodeFaults(), workFaults(), healerFaults(), peopleFaults())
+	return slices.Concat(nodeFaults(), workFaults(), gpuFaults(), healerFaults(), peopleFaults())
 }
 
 func nodeFaults() []faultKind {

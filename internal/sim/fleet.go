@@ -150,19 +150,25 @@ func (f *fleet) nodeView(m *machine) *autoheal.Node {
 		Ready: c.link == autoheal.LinkUp, Marks: slices.Clone(f.marks[m.id]), Labels: m.labels, Domains: m.domains,
 		Capacity:    autoheal.Resources{CPUMilli: m.cpu, MemoryMB: m.memory, GPUs: len(m.gpus)},
 		Allocatable: autoheal.Resources{CPUMilli: m.cpu, MemoryMB: m.memory, GPUs: len(m.gpus)},
-		Caps:        verbs(), SelfStop: f.w.selfStop() > 0, Platform: "sim", Draining: f.drains[m.id] != nil,
+		Caps:        f.caps(m), SelfStop: f.w.selfStop() > 0, Platform: "sim", Draining: f.drains[m.id] != nil,
 	}
 	if f.w.sabotaged("last-contact-too-early") {
 		n.LastSeen = n.LastSeen.Add(-100 * time.Second)
 	}
 	n.Schedulable = len(n.Marks) == 0
-	n.GPUs = slices.Clone(m.gpus)
+	n.GPUs, n.Jobs = slices.Clone(m.sick.shown.gpus), slices.Clone(m.sick.shown.jobs)
 	for i := range n.GPUs {
 		if mark, ok := f.gpuMarks[n.GPUs[i].UUID]; ok {
 			n.GPUs[i].Quarantined = &mark
 		}
 	}
 	n.Conditions = f.conditions(m)
+	for k, v := range m.sick.shown.conditions {
+		if n.Conditions == nil {
+			n.Conditions = map[string]string{}
+		}
+		n.Conditions[k] = v
+	}
 	return n
 }
 
@@ -177,6 +183,13 @@ func (f *fleet) conditions(m *machine) map[string]string {
 		}
 	}
 	return nil
+}
+
+// caps are the verbs that work on a node: not every site has a command that reboots, or one that tests.
+func (f *fleet) caps(*machine) []autoheal.Verb {
+	return slices.DeleteFunc(verbs(), func(v autoheal.Verb) bool {
+		return v == autoheal.Reboot && f.w.noReboot || v == autoheal.Test && len(f.w.pol.Node.ReturnTest.Command) == 0
+	})
 }
 
 func (f *fleet) indexNode(m *machine) { f.index.SetNode(f.nodeView(m)) }

@@ -73,7 +73,8 @@ type machine struct {
 	quiet   bool         // polls come in a rhythm and are not simulated
 	since   time.Time    // the answer that began the quiet time was received
 	refused bool         // the gateway's port is closed: nobody is there (behaviour C4)
-	limbo   []func()     // answers and polls that were under way when the way was cut
+	sick    sick
+	limbo   []func() // answers and polls that were under way when the way was cut
 	holes   map[string]time.Time
 }
 
@@ -318,6 +319,7 @@ func (m *machine) powerOn() {
 	m.boot++
 	m.change(func() {
 		m.on, m.frozen, m.agent, m.shims = true, false, agentUp, 0
+		m.bootGPUs()
 		m.newLife()
 		if m.w.sabotaged("agent-restarts-by-itself") {
 			for _, r := range m.refs() {

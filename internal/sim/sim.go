@@ -93,6 +93,7 @@ type sim struct {
 	commits  []int // actions of each commit
 	commands int
 	replied  map[string]bool // commands that were answered
+	swaps    int             // GPUs that were replaced
 	quieting bool            // the faults are over
 	done     bool
 	broken   *Violation
@@ -114,7 +115,11 @@ func newSim(seed uint64, cfg Config) *sim {
 	if nodes <= 0 {
 		nodes = 4 + int(base%13)
 	}
+	if base%3 == 1 { // a site with a test of its own
+		pol.Node.ReturnTest.Command = []string{"test"}
+	}
 	w := newWorld(base, pol, nodes, 4)
+	w.noReboot = base%5 == 3
 	s := &sim{
 		cfg: cfg, ctx: context.Background(), seed: seed, q: w.q, w: w, pol: pol, inForce: pol, store: newStore(pol), book: newBook(), kinds: map[string]faultKind{},
 		checks: map[string]uint64{}, holes: map[string]int{}, excepted: map[exception]bool{}, proofs: map[ref]autoheal.Proof{}, covered: map[Triple]int{}, armed: map[string][]ambush{}, offenders: map[autoheal.NodeID]bool{},
@@ -279,6 +284,9 @@ func (s *sim) durable(step []journal.Record) {
 			}
 		}
 		s.book.fold(r)
+		if p, ok := r.Data.(journal.AlertQueued); ok {
+			s.ticketed(r, p)
+		}
 		if p, ok := r.Data.(journal.AlertQueued); ok && p.Name == "node-quarantined" {
 			node, _, _ := strings.Cut(strings.TrimPrefix(p.DedupKey, "node/"), " ") // the incident may be that of its domain
 			s.offenders[autoheal.NodeID(node)] = true

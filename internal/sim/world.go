@@ -20,9 +20,11 @@ type world struct {
 	fleet    *fleet
 	drv      *driver
 	watch    watcher
-	embedded bool // the gateway lives in the healer's process; a closed port renews the lease
-	trust    bool // nodes stop themselves
-	gone     bool // the healer's process is gone
+	embedded bool                    // the gateway lives in the healer's process; a closed port renews the lease
+	trust    bool                    // nodes stop themselves
+	allGPUs  map[autoheal.GPUID]bool // that ever were
+	noReboot bool                    // no site command reboots a node
+	gone     bool                    // the healer's process is gone
 	offset   time.Duration
 	sabotage string
 	losses   []*loss
@@ -65,7 +67,7 @@ type loss struct {
 
 func newWorld(seed uint64, pol *policy.Policy, nodes, gpus int) *world {
 	w := &world{
-		q: newQueue(), rng: rand.New(rand.NewPCG(seed, 1)), pol: pol, byID: map[autoheal.NodeID]*machine{}, watch: nobody{},
+		q: newQueue(), rng: rand.New(rand.NewPCG(seed, 1)), pol: pol, byID: map[autoheal.NodeID]*machine{}, watch: nobody{}, allGPUs: map[autoheal.GPUID]bool{},
 		embedded: true, trust: true,
 	}
 	for n := range nodes {
@@ -98,6 +100,10 @@ func (w *world) addMachine(seed uint64, n, gpus int) {
 			UUID: autoheal.GPUID(fmt.Sprintf("GPU-%s-%d", m.id, g)), Index: g, Model: "SIM-80G", Vendor: "nvidia", MemoryMB: 80 << 10,
 			Health: autoheal.HealthOK, Simulated: true,
 		})
+	}
+	m.sick.shown.gpus = slices.Clone(m.gpus)
+	for _, g := range m.gpus {
+		w.allGPUs[g.UUID] = true
 	}
 	w.machines = append(w.machines, m)
 	w.byID[m.id] = m
