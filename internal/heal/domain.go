@@ -121,6 +121,9 @@ func (c *Core) outageOf(d autoheal.Domain) *outage {
 			o.fresh = append(o.fresh, id)
 		}
 	}
+	if o.rest < c.pol.Storm.MinNodes { // one of one that answers vouches for nothing
+		return nil
+	}
 	if len(o.fresh) < max(c.pol.Storm.MinNodes, 1) || float64(o.up) <= c.pol.Storm.Fraction*float64(o.rest) {
 		return nil
 	}
