@@ -9,7 +9,8 @@ import (
 func All() []Drill {
 	return []Drill{
 		nodeCrash(), agentCrash(), nodeHang(), nodeFlap(), selfStop(), massOutage(),
-		crashOnce(), crashLoop(), oom(), oomGlobal(),
+		domainOutage(), cancelled(),
+		crashOnce(), crashLoop(), commonCause(), oom(), oomGlobal(),
 		serviceHang(), trainStall(), diskFull(),
 		gpuLost(), gpuReboot(), gpuReset(), gpuAppFault(), gpuOOM(),
 		exhaustion(),

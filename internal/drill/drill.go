@@ -46,6 +46,8 @@ type Profile struct {
 	// Still is how long a mass outage lasts that is over before any workload stops itself; longer than the grace where
 	// that can be.
 	Still time.Duration
+	// LongGrace is longer than the grace of a node by more than it takes to do something in between.
+	LongGrace time.Duration
 	// EarlyMove says that a critical service is moved while jobs beside it wait to stop themselves (behaviour B2).
 	EarlyMove bool
 }
@@ -55,7 +57,7 @@ type Profile struct {
 // want of a poll, would be a failure that nobody injected.
 func Short() Profile {
 	return Profile{
-		Name: "short", Patience: 3 * time.Minute, Still: 8 * time.Second,
+		Name: "short", Patience: 3 * time.Minute, Still: 8 * time.Second, LongGrace: 16 * time.Second,
 		Settings: []string{
 			"autoHeal.node.offlineGracePeriod=6s", "autoHeal.node.probeInterval=1s", "autoHeal.node.probeTimeout=900ms",
 			"autoHeal.node.settle=500ms", "autoHeal.node.returnDwell=2s",
@@ -68,5 +70,5 @@ func Short() Profile {
 
 // Production returns the product's own times.
 func Production() Profile {
-	return Profile{Name: "production", Patience: 15 * time.Minute, Still: 35 * time.Second, EarlyMove: true}
+	return Profile{Name: "production", Patience: 15 * time.Minute, Still: 35 * time.Second, LongGrace: 3 * time.Minute, EarlyMove: true}
 }
