@@ -107,6 +107,17 @@ type Hold struct {
 	To     *time.Time `json:"to"` // null while it lasts
 }
 
+// ShadowAction is something that the healer would have done, had it not been told to write it down only.
+type ShadowAction struct {
+	At     time.Time    `json:"at"`
+	Verb   Verb         `json:"verb"`
+	Target Ref          `json:"target"`
+	Step   string       `json:"step"` // of the ladder
+	Reason string       `json:"reason"`
+	Params ActionParams `json:"params"`
+	Mode   HealMode     `json:"mode"` // act: at once; approve, suggest, observe: it would have waited for a person
+}
+
 // Seconds is a duration that is written in JSON as a number of seconds with millisecond precision. A nil *Seconds is
 // null: unknown.
 type Seconds time.Duration
@@ -128,28 +139,29 @@ func (s *Seconds) UnmarshalJSON(b []byte) error {
 
 // Incident is the shape in which an incident is shown everywhere: one cause, from first suspicion to its end.
 type Incident struct {
-	ID         IncidentID   `json:"id"`
-	Kind       FailureKind  `json:"kind"`
-	Phase      Phase        `json:"phase"`
-	Subject    Ref          `json:"subject"`
-	Domains    []Domain     `json:"domains"`
-	Class      Class        `json:"class"` // the most urgent class affected
-	Since      time.Time    `json:"since"` // onset: when a source could first show it
-	OpenedAt   time.Time    `json:"openedAt"`
-	EndedAt    *time.Time   `json:"endedAt"`
-	Transient  bool         `json:"transient"`
-	Confidence float64      `json:"confidence"`
-	Cause      string       `json:"cause"`
-	Because    string       `json:"because"` // the rule that said it
-	Held       *Held        `json:"held"`
-	Holds      []Hold       `json:"holds"`   // what held it, past and present
-	Repeats    int          `json:"repeats"` // earlier incidents of this kind on this subject, within 30 days
-	MergedInto IncidentID   `json:"mergedInto,omitempty"`
-	Simulated  bool         `json:"simulated"` // some of its hardware is simulated
-	Evidence   []Signal     `json:"evidence"`
-	Recoveries []Recovery   `json:"recoveries"`
-	Actions    []ActionView `json:"actions"`
-	Timeline   []Moment     `json:"timeline"`
+	ID         IncidentID     `json:"id"`
+	Kind       FailureKind    `json:"kind"`
+	Phase      Phase          `json:"phase"`
+	Subject    Ref            `json:"subject"`
+	Domains    []Domain       `json:"domains"`
+	Class      Class          `json:"class"` // the most urgent class affected
+	Since      time.Time      `json:"since"` // onset: when a source could first show it
+	OpenedAt   time.Time      `json:"openedAt"`
+	EndedAt    *time.Time     `json:"endedAt"`
+	Transient  bool           `json:"transient"`
+	Confidence float64        `json:"confidence"`
+	Cause      string         `json:"cause"`
+	Because    string         `json:"because"` // the rule that said it
+	Held       *Held          `json:"held"`
+	Holds      []Hold         `json:"holds"`   // what held it, past and present
+	Repeats    int            `json:"repeats"` // earlier incidents of this kind on this subject, within 30 days
+	MergedInto IncidentID     `json:"mergedInto,omitempty"`
+	Simulated  bool           `json:"simulated"` // some of its hardware is simulated
+	Evidence   []Signal       `json:"evidence"`
+	Shadow     []ShadowAction `json:"shadow"` // what would have been done while the healer was in the shadow
+	Recoveries []Recovery     `json:"recoveries"`
+	Actions    []ActionView   `json:"actions"`
+	Timeline   []Moment       `json:"timeline"`
 
 	Recommendations []string `json:"recommendations"`
 }

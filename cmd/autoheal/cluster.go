@@ -30,6 +30,7 @@ func dataDir(cmd *cobra.Command) string {
 func upCommand(io stdio) *cobra.Command {
 	opt := app.UpOptions{}
 	var set []string
+	var shadow bool
 	cmd := &cobra.Command{
 		Use: "up", Short: "Run a cluster on this machine: gateway, agents and healer", Args: cobra.NoArgs,
 		Long: `Run a real cluster on this machine: an embedded gateway on loopback, agents as child processes, and the healer.
@@ -44,6 +45,9 @@ and are adopted by the next 'up'. SIGHUP reads the configuration again.`,
 			var err error
 			if opt.Set, err = settings(set); err != nil {
 				return err
+			}
+			if shadow {
+				opt.Set["autoHeal.shadow"] = "true"
 			}
 			if err := checkUp(opt); err != nil {
 				return err
@@ -78,6 +82,7 @@ and are adopted by the next 'up'. SIGHUP reads the configuration again.`,
 	f.Int64Var(&opt.MemoryMB, "node-memory", 0, "memory of each node in MiB (default: the machine's)")
 	f.StringVar(&opt.CgroupPrefix, "cgroup", "", "control group for the nodes (default autoheal-HASH of the directory; none uses none)")
 	f.BoolVar(&opt.Ephemeral, "ephemeral", false, "throw-away cluster: agents and workloads end with this process, however it ends")
+	f.BoolVar(&shadow, "shadow", false, "watch, record and alert, and only write down what would be done: see autoheal shadow report")
 	f.StringVar(&opt.Config, "config", "", "configuration file (default: config.yaml in the data directory)")
 	f.StringArrayVar(&set, "set", nil, "set one configuration key, as KEY=VALUE; beats file and environment")
 	f.StringArrayVar(&opt.NodeArgs, "node-arg", nil, "pass one more argument to every agent")

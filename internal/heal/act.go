@@ -122,6 +122,9 @@ func (c *Core) send(p *proposal, again *action) (progress, *action) {
 		name, v = c.ask(p)
 	}
 	if !v.OK {
+		if name == "shadow" {
+			c.shadowed(p)
+		}
 		c.hold(p, name, v)
 		return actHeld, again
 	}

@@ -55,6 +55,8 @@ func (d *durable) foldIncident(r journal.Record) error {
 		return i.openRecovery(p, r.At)
 	case journal.CulpritTold, journal.PairChecked, journal.Isolated:
 		d.foldNetwork(i, r)
+	case journal.Shadowed:
+		i.Shadow = append(i.Shadow, p.Action)
 	case journal.PostMortem:
 		i.SHA256 = p.SHA256
 	case journal.Held:

@@ -100,6 +100,8 @@ func describeRecovery(r journal.Record) string {
 		return fmt.Sprintf("crash %d of %s", p.Count, p.Workload)
 	case journal.RestartReset:
 		return fmt.Sprintf("the crashes of %s are forgiven: %s", p.Workload, p.Reason)
+	case journal.Shadowed:
+		return describeShadow(p.Action)
 	case journal.Notice:
 		return fmt.Sprintf("%s: %s", p.Reason, p.Detail)
 	}

@@ -33,6 +33,7 @@ type proposal struct {
 
 	kind     autoheal.FailureKind // whose autonomy counts; "" = that of the incident
 	approved bool                 // with the whole that it is part of
+	inShadow bool                 // asked as if the healer were not in the shadow
 }
 
 func (p *proposal) byPerson() bool { return p.actor != "" && p.actor != autoheal.ActorEngine }
@@ -70,6 +71,7 @@ var gates = []gate{
 	{"fence", gateFence},
 	{"budget", gateBudget},
 	{"cooldown", gateCooldown},
+	{"shadow", gateShadow},
 	{"approval", gateApproval},
 }
 
@@ -102,8 +104,6 @@ func gateEnabled(c *Core, p *proposal) verdict {
 		return pass
 	case !c.pol.Enabled:
 		return verdict{Reason: autoheal.ReasonDisabled, Detail: "autoHeal.enabled is false", On: "config"}
-	case c.pol.Shadow:
-		return verdict{Reason: autoheal.ReasonAutonomyObserve, Detail: fmt.Sprintf("shadow: would %s %s", p.verb, p.target), On: "config"}
 	case p.silence && p.rec != nil && !c.pol.Node.AutoMigrate:
 		return verdict{Reason: autoheal.ReasonDisabled, Detail: fmt.Sprintf("autoHeal.node.autoMigrate is false: to move it, run autoheal stop %s and submit it again", p.target.ID), On: "config"}
 	}
@@ -357,18 +357,7 @@ func gateApproval(c *Core, p *proposal) verdict {
 	if p.byPerson() && p.role != autoheal.RoleAgent || p.approved {
 		return pass
 	}
-	var label autoheal.HealMode
-	if w := c.v.cur[autoheal.WorkloadID(p.target.ID)]; w != nil && p.target.Kind == autoheal.RefWorkload {
-		label = w.Options.Heal
-	}
-	var kind autoheal.FailureKind
-	if p.i != nil {
-		kind = p.i.Kind
-	}
-	if p.kind != "" {
-		kind = p.kind
-	}
-	switch c.pol.Mode(kind, p.step, label) {
+	switch c.modeOf(p) {
 	case autoheal.HealAct:
 		return pass
 	case autoheal.HealApprove:

@@ -25,7 +25,7 @@ func (c *Core) hedge(i *incident, rec *recovery) {
 	need := c.needs(rec, c.avoid(i, rec))
 	p := &proposal{
 		i: i, rec: rec, k: k, verb: autoheal.Start, target: autoheal.WorkloadRef(rec.Workload), step: policy.StepMigrate,
-		node: c.v.nodes[node], silence: true, need: need,
+		node: c.v.nodes[node], silence: true, need: need, inShadow: true,
 	}
 	c.planning = true // a gate that refuses a hedge holds nothing
 	_, v := c.ask(p)

@@ -78,6 +78,8 @@ func (i *incident) view() autoheal.Incident {
 	for _, a := range i.Actions {
 		v.Actions = append(v.Actions, a.view())
 	}
+	v.Shadow = slices.Clone(i.Shadow)
+	neverNil(&v.Shadow)
 	neverNil(&v.Evidence)
 	neverNil(&v.Actions)
 	neverNil(&v.Timeline)

@@ -194,6 +194,7 @@ type incident struct {
 	Actions    []*action                         `json:"actions"`
 	Timeline   []autoheal.Moment                 `json:"timeline"`
 	SHA256     string                            `json:"sha256"`
+	Shadow     []autoheal.ShadowAction           `json:"shadow,omitempty"`
 }
 
 // recovery is one affected workload or gang, journalled. Attempts and NewAttempts go with Members.

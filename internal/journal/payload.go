@@ -164,6 +164,11 @@ type Intent struct {
 	Command   string              `json:"command,omitempty"`
 }
 
+// Shadowed is an action that would have been taken, had the healer not been told to write it down only.
+type Shadowed struct {
+	Action autoheal.ShadowAction `json:"action"`
+}
+
 // Result is what became of an action.
 type Result struct {
 	Action    autoheal.ActionID  `json:"action"`

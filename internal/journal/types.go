@@ -52,6 +52,7 @@ const (
 	TypeAlertSilenced   Type = "alert_silenced"
 	TypePostMortem      Type = "postmortem"
 	TypeNotice          Type = "notice"
+	TypeShadowed        Type = "shadowed"
 	TypeSnapshot        Type = "snapshot"
 )
 
@@ -205,6 +206,9 @@ func (PostMortem) Type() Type { return TypePostMortem }
 // Type returns TypeNotice.
 func (Notice) Type() Type { return TypeNotice }
 
+// Type returns TypeShadowed.
+func (Shadowed) Type() Type { return TypeShadowed }
+
 // Type returns TypeSnapshot.
 func (Snapshot) Type() Type { return TypeSnapshot }
 
@@ -265,5 +269,6 @@ var decoders = map[Type]func([]byte) (Payload, error){
 	TypeDisplacedOver:   decode[DisplacedOver],
 	TypeScaledBack:      decode[ScaledBack],
 	TypeNotice:          decode[Notice],
+	TypeShadowed:        decode[Shadowed],
 	TypeSnapshot:        decode[Snapshot],
 }

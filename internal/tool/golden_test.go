@@ -118,6 +118,7 @@ var calls = map[string]string{
 	"postmortem_get":      `{}`,
 	"bundle_get":          `{"incidentId":"inc-000003"}`,
 	"report_get":          `{"since":"2d"}`,
+	"shadow_report":       `{"since":"2d"}`,
 	"healer_status":       `{}`,
 	"config_get":          `{}`,
 	"healer_pause":        `{"duration":"30m"}`,

@@ -40,7 +40,7 @@ func Commands(deps Deps) []*cobra.Command {
 	a := &app{deps}
 	return []*cobra.Command{
 		a.statusCmd(), a.healCmd(), a.whyCmd(),
-		a.incidentsCmd(), a.postmortemCmd(), a.bundleCmd(), a.reportCmd(), a.approveCmd(), a.dismissCmd(), a.releaseCmd(), a.alertsCmd(), a.logsCmd(),
+		a.incidentsCmd(), a.postmortemCmd(), a.bundleCmd(), a.reportCmd(), a.shadowCmd(), a.approveCmd(), a.dismissCmd(), a.releaseCmd(), a.alertsCmd(), a.logsCmd(),
 		a.nodesCmd(), a.cordonCmd(), a.uncordonCmd(), a.drainCmd(), a.fenceCmd(), a.quarantineCmd(), a.maintenanceCmd(),
 		a.workloadsCmd(), a.submitCmd(), a.stopCmd(), a.scaleCmd(),
 		a.pauseCmd(), a.resumeCmd(), a.vetoCmd(), a.unvetoCmd(), a.toolCmd(),

@@ -221,6 +221,10 @@ func sampleIncidents() []autoheal.Incident {
 		{
 			ID: "inc-000003", Kind: autoheal.CrashLoop, Phase: autoheal.Recovering, Subject: autoheal.WorkloadRef("wl-crash"), Class: autoheal.Medium,
 			Since: ago(time.Hour), OpenedAt: ago(time.Hour), Confidence: 1, Cause: "exit code 1: \"Traceback \x1b[31mKeyError\"",
+			Shadow: []autoheal.ShadowAction{
+				{At: ago(time.Hour), Verb: autoheal.Start, Target: autoheal.WorkloadRef("wl-crash"), Step: "restart", Reason: "its exit was observed", Params: autoheal.ActionParams{Attempt: 4, Nominated: "n3"}, Mode: autoheal.HealAct},
+				{At: ago(50 * time.Minute), Verb: autoheal.Reboot, Target: autoheal.NodeRef("n1"), Step: "reboot", Reason: "Xid 79", Mode: autoheal.HealApprove},
+			},
 			Recoveries: []autoheal.Recovery{{
 				Workload: "wl-crash", Attempt: 4, Class: autoheal.Medium, Step: autoheal.StepWaiting, Rung: "restart", Try: 3, From: "n1",
 				ObjectiveSeconds: autoheal.Seconds(15 * time.Minute), FailedAt: ago(time.Minute), Deadline: Now.Add(14 * time.Minute),
