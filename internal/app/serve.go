@@ -86,6 +86,9 @@ func (u *up) ready(ctx context.Context, began time.Time) bool {
 	}
 	fmt.Fprintf(u.opt.Out, "cluster %s is ready after %s: %d nodes, %d GPUs%s, data in %s\n", u.loaded.Policy.Cluster.Name,
 		u.clock.Now().Sub(began).Round(time.Millisecond), up, gpus, simulated, u.opt.Data)
+	if err := u.notify.tell("READY=1"); err != nil {
+		fmt.Fprintf(u.opt.Out, "notice: the service manager cannot be told that the cluster is ready: %v\n", err)
+	}
 	if u.opt.Ready != nil {
 		u.opt.Ready()
 	}

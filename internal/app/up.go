@@ -82,6 +82,7 @@ type up struct {
 	gateway *gateway.Gateway
 	driver  *claw.Driver
 	engine  *heal.Engine
+	notify  *notifier
 	failed  chan error
 }
 
@@ -99,7 +100,7 @@ func Up(ctx, hurry context.Context, reload <-chan os.Signal, opt UpOptions) erro
 	}
 	began := u.clock.Now()
 	for _, step := range []func(context.Context) error{
-		u.openConfig, u.openState, u.openGateway, u.openDriver, u.openEngine, u.openDoor, u.openAgents,
+		u.openConfig, u.openNotify, u.openState, u.openGateway, u.openDriver, u.openEngine, u.openDoor, u.openAgents,
 	} {
 		if err := step(ctx); err != nil {
 			return errors.Join(err, u.stops.run(hurry))
@@ -281,7 +282,7 @@ func (u *up) openEngine(ctx context.Context) error {
 	pol := u.loaded.Policy.WithProfile(policy.ProfileAct)
 	pol.Enabled = pol.Enabled && !u.tooManyStalls()
 	opt := heal.Options{
-		Cluster: u.driver, Store: u.journal, Clock: u.clock, Logger: u.logger, Policy: pol, Blocked: u.blocked,
+		Cluster: u.driver, Store: u.journal, Clock: u.clock, Logger: u.logger, Policy: pol, Blocked: u.blocked, Round: u.notify.round,
 		Life: heal.Life{Epoch: u.epoch, Version: u.opt.Version, ConfigHash: u.loaded.Hash(), BootID: bootID(), Cluster: pol.Cluster.Name},
 	}
 	if u.opt.Exit != nil {

@@ -217,6 +217,9 @@ func (d *durable) foldAlert(r journal.Record) {
 	}
 	switch p := r.Data.(type) {
 	case journal.AlertQueued:
+		if d.renewed(p, r.At) {
+			return
+		}
 		d.Counters.Alert = max(d.Counters.Alert, number(p.ID, "alert-"))
 		a := &alert{DedupKey: p.DedupKey, Channel: p.Channel, Alert: autoheal.Alert{
 			ID: p.ID, Name: p.Name, Severity: p.Severity, Message: p.Text, Source: p.Source, Incident: r.Incident, Labels: p.Labels,

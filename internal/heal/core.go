@@ -23,6 +23,7 @@ type Input struct {
 	Results  []autoheal.Result
 	Commands []autoheal.Command
 	Policy   *PolicyChange // nil = unchanged
+	Beat     bool          // it is time to say that the healer is alive
 }
 
 // PolicyChange puts another configuration in force.
@@ -159,6 +160,9 @@ func (c *Core) Step(in Input) Ready {
 	}
 	for _, cmd := range in.Commands {
 		c.command(cmd)
+	}
+	if in.Beat {
+		c.beat()
 	}
 	c.fire()
 	c.run()

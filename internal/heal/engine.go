@@ -29,6 +29,9 @@ type Options struct {
 	// healed then, and nothing in this process can be trusted to end it. The caller ends the process, so that whoever
 	// supervises it starts it anew. nil = nobody watches.
 	Stalled func(stalledFor time.Duration)
+	// Round is called each time the loop comes round and is not blocked, for whoever watches this process from outside. It
+	// must not block. nil = nobody does.
+	Round func()
 }
 
 // Engine runs one Core: it owns the only goroutine that touches it.
@@ -47,6 +50,7 @@ type Engine struct {
 	changes  *hub
 	waiting  map[string][]chan<- autoheal.Reply // by command ID
 	beats    atomic.Uint64                      // rises each time the loop comes round
+	beaten   time.Time                          // when it last said that it is alive
 	looked   time.Time                          // when the loop last took its input
 	asked    time.Time                          // when it meant to do so again
 	asking   []func(*Core)                      // queries to be answered once this input is taken in
@@ -103,6 +107,9 @@ func (e *Engine) Run(ctx context.Context) error {
 	e.asked = e.looked
 	for {
 		e.beats.Add(1)
+		if e.opt.Round != nil && e.blocked == nil {
+			e.opt.Round()
+		}
 		in, err := e.observe(ctx, timer)
 		switch {
 		case ctx.Err() != nil:
@@ -179,6 +186,9 @@ func (e *Engine) observe(ctx context.Context, timer clock.Timer) (Input, error) 
 	e.more(&in)
 	e.looked = e.opt.Clock.Now()
 	in.Now, in.Late = e.looked, max(e.looked.Sub(e.asked), 0)
+	if in.Beat = e.blocked == nil && e.looked.Sub(e.beaten) >= beatEvery; in.Beat {
+		e.beaten = e.looked
+	}
 	return in, nil
 }
 

@@ -15,7 +15,8 @@ const keepApprovals = 24 * time.Hour
 // lookup finds by key what the folded alerts and approvals are asked for again and again. It is derived from them and not
 // part of a snapshot.
 type lookup struct {
-	alerts    map[string]int // how many alerts are kept under a key of deduplication
+	alerts    map[string]int    // how many alerts are kept under a key of deduplication
+	keyed     map[string]string // the newest of them
 	alertsOf  map[autoheal.IncidentID][]*alert
 	approvals map[approvalKey][]*approval // in the order in which they were asked for
 	asked     []*approval                 // all, in the same order
@@ -35,7 +36,7 @@ func (a *approval) key() approvalKey {
 }
 
 func newLookup() lookup {
-	return lookup{alerts: map[string]int{}, alertsOf: map[autoheal.IncidentID][]*alert{}, approvals: map[approvalKey][]*approval{}, xidsLike: map[string][]detect.Xid{}}
+	return lookup{alerts: map[string]int{}, keyed: map[string]string{}, alertsOf: map[autoheal.IncidentID][]*alert{}, approvals: map[approvalKey][]*approval{}, xidsLike: map[string][]detect.Xid{}}
 }
 
 // lookUp builds the lookup from nothing, after a snapshot.
@@ -53,6 +54,9 @@ func (d *durable) lookUp() {
 
 func (l *lookup) addAlert(a *alert) {
 	l.alerts[a.DedupKey]++
+	if a.DedupKey == heartbeatKey {
+		l.keyed[a.DedupKey] = a.ID
+	}
 	l.alertsOf[a.Incident] = append(l.alertsOf[a.Incident], a)
 }
 
