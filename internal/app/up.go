@@ -282,7 +282,7 @@ func (u *up) openEngine(ctx context.Context) error {
 	pol := u.loaded.Policy.WithProfile(policy.ProfileAct)
 	pol.Enabled = pol.Enabled && !u.tooManyStalls()
 	opt := heal.Options{
-		Cluster: u.driver, Store: u.journal, Clock: u.clock, Logger: u.logger, Policy: pol, Blocked: u.blocked, Round: u.notify.round,
+		Cluster: u.driver, Store: u.journal, Clock: u.clock, Logger: u.logger, Policy: pol, Blocked: u.blocked, Round: u.notify.round, Beat: heal.BeatEvery,
 		Life: heal.Life{Epoch: u.epoch, Version: u.opt.Version, ConfigHash: u.loaded.Hash(), BootID: bootID(), Cluster: pol.Cluster.Name},
 	}
 	if u.opt.Exit != nil {

@@ -29,6 +29,8 @@ type Options struct {
 	// healed then, and nothing in this process can be trusted to end it. The caller ends the process, so that whoever
 	// supervises it starts it anew. nil = nobody watches.
 	Stalled func(stalledFor time.Duration)
+	// Beat is how often an alert says that the healer is alive (behaviour G2); 0 = never.
+	Beat time.Duration
 	// Round is called each time the loop comes round and is not blocked, for whoever watches this process from outside. It
 	// must not block. nil = nobody does.
 	Round func()
@@ -186,7 +188,7 @@ func (e *Engine) observe(ctx context.Context, timer clock.Timer) (Input, error) 
 	e.more(&in)
 	e.looked = e.opt.Clock.Now()
 	in.Now, in.Late = e.looked, max(e.looked.Sub(e.asked), 0)
-	if in.Beat = e.blocked == nil && e.looked.Sub(e.beaten) >= beatEvery; in.Beat {
+	if in.Beat = e.opt.Beat > 0 && e.blocked == nil && e.looked.Sub(e.beaten) >= e.opt.Beat; in.Beat {
 		e.beaten = e.looked
 	}
 	return in, nil

@@ -8,8 +8,8 @@ import (
 	"autoheal.dev/autoheal/internal/journal"
 )
 
-// beatEvery is how often the healer says that it is alive (behaviour G2).
-const beatEvery = time.Minute
+// BeatEvery is how often the healer says that it is alive (behaviour G2).
+const BeatEvery = time.Minute
 
 // heartbeatKey is the key of the one alert that is the heartbeat; each beat renews it.
 const heartbeatKey = "heartbeat"

@@ -104,6 +104,7 @@ type world struct {
 	wake   time.Time
 	epoch  uint64
 	synced bool
+	quick  bool               // a large world: the journal is not folded anew after each step, and a start takes the place that it had
 	lost   map[[2]string]bool // ways between two nodes on which no probe passes
 	said   []autoheal.Signal  // that a listing repeats
 }
@@ -132,7 +133,7 @@ func (w *world) load() {
 // step feeds the core and carries out what it asks for until it asks for nothing more.
 func (w *world) step(in Input) {
 	for n := 0; ; n++ {
-		if n > 200 {
+		if n > 200 && !w.quick {
 			w.t.Fatal("the core does not come to rest")
 		}
 		in.Now = w.now
@@ -143,7 +144,9 @@ func (w *world) step(in Input) {
 		w.log = append(w.log, r.Records...)
 		w.print(r)
 		w.wake = r.WakeAt
-		w.checkFold()
+		if !w.quick {
+			w.checkFold()
+		}
 		in = Input{}
 		for _, a := range r.Actions {
 			res, evs := w.carryOut(a)

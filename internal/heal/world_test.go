@@ -123,6 +123,11 @@ func (w *world) started(a autoheal.Action) []autoheal.Event {
 		next.Request.MemoryMB = a.Params.MemoryMB
 	}
 	next.GPUs = nil
+	if w.quick { // in a large world it goes where it was
+		next.Node, next.State, next.Ready = w.current(a.Target.ID).Node, autoheal.Running, true
+		w.work[id][next.Attempt] = &next
+		return []autoheal.Event{w.workloadEvent(&next)}
+	}
 	for _, n := range sortedKeys(w.nodes) {
 		gpus, enough := w.freeGPUs(w.nodes[n], next.Request.GPUs, a.Params.AvoidGPUs)
 		if x := w.nodes[n]; enough && x.Link == autoheal.LinkUp && x.Ready && x.Schedulable && !slices.Contains(a.Params.Avoid, n) && next.Request.MemoryMB <= x.Allocatable.MemoryMB-w.taken(n) {
