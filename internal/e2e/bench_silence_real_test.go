@@ -5,6 +5,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"autoheal.dev/autoheal/internal/clock"
 )
 
 // productTimes are the times of the product, in place of the short ones of this package.
@@ -67,7 +69,7 @@ func (c *cluster) silence(labels map[string]string) time.Duration {
 		if time.Now().After(end) {
 			c.t.Fatal("the workload does not run elsewhere after 3 minutes")
 		}
-		time.Sleep(100 * time.Millisecond)
+		<-clock.Real{}.NewTimer(100 * time.Millisecond).C()
 		for _, i := range call[struct {
 			Incidents []struct {
 				Recoveries []struct{ TimeToRunningSeconds *float64 }
