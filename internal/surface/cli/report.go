@@ -33,7 +33,7 @@ func renderReport(p *page, v tool.ReportOut) {
 	if v.Simulated {
 		simulated = "; some of the hardware is simulated"
 	}
-	p.line("%s to %s: %d incidents%s", v.Since.UTC().Format(time.DateTime), v.Until.UTC().Format(time.DateTime), v.Incidents, simulated)
+	p.line("%s to %s: %s%s", v.Since.UTC().Format(time.DateTime), v.Until.UTC().Format(time.DateTime), counted(v.Incidents, "incident", "incidents"), simulated)
 	var rows [][]string
 	for _, o := range v.Outcomes {
 		end := string(o.Phase)
@@ -103,14 +103,21 @@ func short(s autoheal.Seconds) string {
 	return d.Round(time.Millisecond).String()
 }
 
+func counted(n int, one, more string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, more)
+}
+
 func renderGPUHours(p *page, g tool.GPUHours) {
 	p.head("GPU-hours")
 	more := ""
 	if g.StillCounting > 0 {
-		more = fmt.Sprintf(", and more: %d workloads are not back or were given up", g.StillCounting)
+		more = ", and more: " + counted(g.StillCounting, "workload is", "workloads are") + " not back, or given up"
 	}
 	p.fields(
 		"Lost", fmt.Sprintf("%.2f%s", g.Lost, more),
-		"Saved", fmt.Sprintf("%.2f by %d recoveries, an estimate: a person would take %s for each", g.Saved, g.Counted, time.Duration(g.BaselineSeconds)),
+		"Saved", fmt.Sprintf("%.2f by %s, an estimate: a person would take %s for each", g.Saved, counted(g.Counted, "recovery", "recoveries"), time.Duration(g.BaselineSeconds)),
 	)
 }
