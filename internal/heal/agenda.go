@@ -16,6 +16,9 @@ import (
 // short when a zone is lost or a person releases what a hundred thousand workloads wait for.
 const stepMost = 1000
 
+// recordsMost is after how many records a Step leaves the rest to the next one: they are made durable together.
+const recordsMost = 4000
+
 // queue is a set of keys in the order in which they came. A key that was taken back leaves a gap behind.
 type queue struct {
 	order []key
@@ -88,7 +91,11 @@ func (c *Core) run() {
 		if len(keys) == 0 {
 			return
 		}
-		for _, k := range keys[:min(left, len(keys))] {
+		for n, k := range keys[:min(left, len(keys))] {
+			if len(c.out.Records) >= recordsMost {
+				c.backlog = append(c.backlog, keys[n:]...)
+				return
+			}
 			c.step(k)
 		}
 		if left -= len(keys); left < 0 {

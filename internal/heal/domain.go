@@ -155,8 +155,8 @@ func (c *Core) joins(i *incident, o *outage) bool {
 	return len(c.v.domain[autoheal.Domain(i.Subject.ID)]) < o.size && i.untouched() && !slices.ContainsFunc(i.Members, func(m autoheal.NodeID) bool { return !within(m) })
 }
 
-// openOutage opens the one incident of a domain that is out. It takes the place of the incidents on its nodes; each workload
-// keeps its own clock, counted from the last contact with its own node.
+// openOutage opens the one incident of a domain that is out. The incidents on its nodes end in it, one after the other (see
+// outageAround): a zone may have ten thousand of them.
 func (c *Core) openOutage(o *outage) bool {
 	id := autoheal.IncidentID(fmt.Sprintf("inc-%06d", c.d.Counters.Incident+1))
 	p := journal.IncidentOpened{
@@ -165,33 +165,61 @@ func (c *Core) openOutage(o *outage) bool {
 		Cause: fmt.Sprintf("%s is out: none of its %d nodes answers, while %d of the %d others do", o.domain, o.size, o.up, o.rest),
 	}
 	p.Repeats = c.ix.repeats(p.Kind, p.Subject, c.now)
-	var parts []*incident
+	var parts []autoheal.IncidentID
+	var alone []autoheal.NodeID // of no incident yet
+	known := map[autoheal.IncidentID]bool{}
 	for _, n := range o.fresh {
 		if seen := c.v.nodes[n].LastSeen; seen.Before(p.Since) {
 			p.Since = seen
 		}
-		if i := c.onNode(n); i != nil && !slices.Contains(parts, i) {
+		switch i := c.onNode(n); {
+		case i == nil:
+			alone = append(alone, n)
+		case !known[i.ID]:
+			known[i.ID] = true
 			p.Whole = max(p.Whole, i.Whole)
-			parts = append(parts, i)
+			parts = append(parts, i.ID)
 		}
 	}
 	if !c.record(id, p) {
 		return false
 	}
-	i := c.d.Incidents[id]
-	for _, part := range parts {
-		c.evidence(i, autoheal.Finding{Evidence: part.Evidence})
-		for _, w := range slices.Clone(part.Order) {
-			c.done(part, part.Recoveries[w], autoheal.EndCancelled, takenOverBy+string(id))
-		}
-		c.record(part.ID, journal.IncidentMerged{Into: id, Reason: "part of"})
-		c.phase(part, autoheal.Cleared, "part of the outage of "+string(o.domain))
+	for _, n := range alone {
+		c.affected(c.d.Incidents[id], n)
 	}
-	for _, n := range o.fresh {
-		c.affected(i, n)
+	for n, part := range parts {
+		c.mark(n, key{inc: part})
 	}
 	c.dirty[key{inc: id}] = true
 	return true
+}
+
+// outageAround returns the incident of the domain that is out around an incident which has done nothing yet, or nil.
+func (c *Core) outageAround(i *incident) *incident {
+	nodes := i.nodes()
+	if len(nodes) == 0 {
+		return nil
+	}
+	out := c.onNode(nodes[0])
+	if out == nil || out == i || out.Subject.Kind != autoheal.RefDomain || out.Phase.Ended() || !i.untouched() {
+		return nil
+	}
+	return out
+}
+
+// joinOutage ends an incident in that of the domain around it, which takes its place; each workload keeps its own clock,
+// counted from the last contact with its own node.
+func (c *Core) joinOutage(part, out *incident) {
+	c.evidence(out, autoheal.Finding{Evidence: part.Evidence})
+	for _, w := range slices.Clone(part.Order) {
+		c.done(part, part.Recoveries[w], autoheal.EndCancelled, takenOverBy+string(out.ID))
+	}
+	c.record(part.ID, journal.IncidentMerged{Into: out.ID, Reason: "part of"})
+	c.phase(part, autoheal.Cleared, "part of the outage of "+out.Subject.ID)
+	for _, n := range part.nodes() {
+		c.affected(out, n)
+	}
+	c.dirty[key{inc: out.ID}] = true
 }
 
 // stepCrowd decides what it means that many nodes fell silent, once no more do: a domain is out, or the healer suspects its

@@ -127,10 +127,7 @@ func (s *sheet) recoveries(i *incident, a autoheal.Account) {
 		return
 	}
 	s.pf("| workload | class | objective | end | proof | time to safe | time to running | from | to | why |\n|---|---|---|---|---|---|---|---|---|---|\n")
-	if len(all) > mostRows {
-		slices.SortStableFunc(all, func(a, b *recovery) int { return cmp.Compare(a.worth(), b.worth()) })
-	}
-	shown, more := first(s, all)
+	shown, more := first(s, byWorth(all))
 	for _, rec := range shown {
 		v := rec.view()
 		end, within := cmp.Or(string(rec.End), "under way"), ""
@@ -158,16 +155,23 @@ func (s *sheet) recoveries(i *incident, a autoheal.Account) {
 	}
 }
 
-// worth puts what needs a reader first: what is not back, then what came back late.
-func (rec *recovery) worth() int {
-	v := rec.view()
-	switch {
-	case rec.End != autoheal.EndRecovered:
-		return 0
-	case v.WithinObjective != nil && !*v.WithinObjective:
-		return 1
+// byWorth puts, where not all are told of, what needs a reader first: what is not back, then what came back late.
+func byWorth(all []*recovery) []*recovery {
+	if len(all) <= mostRows {
+		return all
 	}
-	return 2
+	var lost, late, well []*recovery
+	for _, rec := range all {
+		switch {
+		case rec.End != autoheal.EndRecovered:
+			lost = append(lost, rec)
+		case rec.RunningAt.After(rec.Deadline):
+			late = append(late, rec)
+		default:
+			well = append(well, rec)
+		}
+	}
+	return slices.Concat(lost, late, well)
 }
 
 func (s *sheet) evidence(i *incident) {

@@ -21,6 +21,10 @@ func (c *Core) stepIncident(i *incident) {
 }
 
 func (c *Core) stepSuspected(i *incident) {
+	if out := c.outageAround(i); out != nil {
+		c.joinOutage(i, out)
+		return
+	}
 	switch {
 	case i.Subject.Kind == autoheal.RefCluster:
 		c.stepStorm()
