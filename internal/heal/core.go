@@ -276,8 +276,8 @@ func (c *Core) synced() {
 		c.marks(c.v.nodes[id])
 	}
 	var failed []autoheal.WorkloadID
-	for id, w := range c.v.cur {
-		for range c.findings(detect.Change{Workload: w}) {
+	for id := range c.v.unwell {
+		for range c.findings(detect.Change{Workload: c.v.cur[id]}) {
 			failed = append(failed, id)
 			break
 		}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"autoheal.dev/autoheal"
+	"autoheal.dev/autoheal/internal/detect"
 	"autoheal.dev/autoheal/internal/journal"
 )
 
@@ -103,6 +104,22 @@ func (w *rWorld) checkState() {
 		w.fail("the index is not what a restart would give:\n restart %s\n now     %s", x, y)
 	}
 	w.checkSilences()
+	w.checkWell()
+}
+
+// checkWell asks the detectors of everything that a full listing passes by.
+func (w *rWorld) checkWell() {
+	c := w.core
+	for id, x := range c.v.cur {
+		if well(x) == c.v.unwell[id] {
+			w.fail("%s is well: %v, noticed: %v", id, well(x), c.v.unwell[id])
+		}
+		for f := range c.findings(detect.Change{Workload: x}) {
+			if well(x) && !f.Withdrawn {
+				w.fail("%s counts as well, and %s claims: %s", id, f.Because, f.Cause)
+			}
+		}
+	}
 }
 
 // checkSilences counts the silent nodes one by one.

@@ -30,9 +30,10 @@ type view struct {
 	waits   map[autoheal.WorkloadID]waiting               // attempts that wait for a place
 	parts   map[autoheal.WorkloadID][]autoheal.WorkloadID // the replicas of a service
 	index   *place.Index
-	ready   int                    // nodes with the link up
-	gpus    int                    // of them, those with GPUs
-	classes map[autoheal.Class]int // workloads that have not ended
+	ready   int                          // nodes with the link up
+	gpus    int                          // of them, those with GPUs
+	unwell  map[autoheal.WorkloadID]bool // current attempts of which something might be claimed when they are listed
+	classes map[autoheal.Class]int       // workloads that have not ended
 	likeness
 	bursts map[autoheal.Domain]burst
 	domain map[autoheal.Domain]map[autoheal.NodeID]bool // its nodes; true = silent
@@ -81,7 +82,7 @@ func newView(p *policy.Policy) *view {
 		oldOn: map[autoheal.NodeID][]autoheal.WorkloadID{}, gangs: map[autoheal.GangID][]autoheal.WorkloadID{},
 		silent: map[autoheal.NodeID]int64{}, index: place.New(), bursts: map[autoheal.Domain]burst{},
 		forgot: map[autoheal.NodeID]*autoheal.Node{}, domain: map[autoheal.Domain]map[autoheal.NodeID]bool{},
-		classes: map[autoheal.Class]int{}, likeness: newLikeness(), gpuAt: map[autoheal.GPUID]autoheal.NodeID{}, heard: map[autoheal.NodeID]bool{}, quiet: map[autoheal.Domain]int{}, dark: map[autoheal.Domain]bool{},
+		unwell: map[autoheal.WorkloadID]bool{}, classes: map[autoheal.Class]int{}, likeness: newLikeness(), gpuAt: map[autoheal.GPUID]autoheal.NodeID{}, heard: map[autoheal.NodeID]bool{}, quiet: map[autoheal.Domain]int{}, dark: map[autoheal.Domain]bool{},
 		waits: map[autoheal.WorkloadID]waiting{}, parts: map[autoheal.WorkloadID][]autoheal.WorkloadID{},
 	}
 }
@@ -227,6 +228,7 @@ func (v *view) setWorkload(w *autoheal.Workload) (detect.Change, bool) {
 		}
 	}
 	v.cur[w.ID] = w
+	v.notice(w)
 	if v.old[w.ID][w.Attempt] != nil {
 		v.takeOld(w.ID, w.Attempt)
 	}
@@ -340,6 +342,7 @@ func (v *view) gone(r autoheal.Ref) {
 			v.countAlike(w, nil)
 			v.index.RemoveWorkload(id, w.Attempt)
 			delete(v.cur, id)
+			delete(v.unwell, id)
 			delete(v.waits, id)
 		}
 		for n := range v.old[id] {
