@@ -3,6 +3,7 @@ package heal
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -203,9 +204,11 @@ func stopBudget(i *incident) string {
 
 // stopsOver gives back what the stops of a recovery took from the budget: its work is settled elsewhere.
 func (c *Core) stopsOver(i *incident, rec *recovery) {
-	for _, a := range i.Actions {
-		if a.Verb == autoheal.Stop && a.BudgetKey != "" && a.Workload == rec.Workload {
-			c.giveBack(i.ID, a.BudgetKey, a.ID, false)
+	for _, budget := range slices.Sorted(maps.Keys(c.d.Budgets)) {
+		for _, id := range slices.Sorted(maps.Keys(c.d.Budgets[budget].Open)) { // an incident may have many actions, a budget has few
+			if inc, a := c.findAction(id); a != nil && inc == i.ID && a.Verb == autoheal.Stop && a.Workload == rec.Workload {
+				c.giveBack(inc, budget, id, false)
+			}
 		}
 	}
 }
