@@ -87,7 +87,7 @@ func (c *Core) makeRoom(i *incident, rec *recovery, k key) {
 
 // planRoom takes the steps of the ladder in order, and says why none of them makes room.
 func (c *Core) planRoom(i *incident, rec *recovery, need []place.Request) (*journal.RoomPlanned, verdict) {
-	chain := c.d.Displaced[rec.Workload].Chain
+	chain := c.chainOf(rec.Workload)
 	if chain >= c.pol.Preemption.Chain {
 		return nil, verdict{
 			Reason: autoheal.ReasonChainLimit, On: "capacity",
@@ -120,6 +120,11 @@ func (c *Core) planRoom(i *incident, rec *recovery, need []place.Request) (*jour
 		no = verdict{Reason: autoheal.ReasonDisabled, Detail: "neither preemption nor scaling down is allowed by the configuration", On: "config"}
 	}
 	return nil, no
+}
+
+// chainOf is how many preemptions a workload is away from one that nobody caused: 0 if it did not give way itself.
+func (c *Core) chainOf(id autoheal.WorkloadID) int {
+	return c.d.Displaced[id].Chain
 }
 
 // inHour keeps what changes hands within its share of the GPUs, in any hour. In a small cluster that is what one node has:
@@ -231,41 +236,63 @@ func (c *Core) releaseRoom(i *incident, k key) {
 	}
 }
 
-// followRoom has the victims stop, until who waits has its place, does not want it any more, or it takes too long.
+// followRoom has the victims stop, until who waits has its place, does not want it any more, or it takes too long. A gang of
+// which a part has been asked to stop gives way as a whole, whatever becomes of who waited.
 func (c *Core) followRoom(rm *room, k key) {
-	at, open := c.ix.recOf[rm.Workload]
 	i := c.d.Incidents[rm.Incident]
-	var rec *recovery
-	if open && at.lead == rm.Workload {
-		rec = c.d.Incidents[at.inc].Recoveries[at.lead]
-	}
-	switch {
-	case rec == nil || c.unwanted(rec) != "":
-		c.roomOver(rm, false, "nobody waits for it any more")
-		return
-	case c.placed(c.d.Incidents[at.inc], rec):
-		c.roomOver(rm, true, "who waited has its place")
-		return
-	}
-	left := c.stopVictims(i, rm, k, preemptGrace(rec.Class))
-	if left == "" {
-		if until := c.roomKept(rm, rec.Class); c.now.Before(until) {
-			c.after(k, until)
-			return
+	class, made, why := c.roomWanted(rm)
+	grace, asked := preemptGrace(class), func(journal.RoomVictim) bool { return true }
+	if why != "" {
+		asked = c.begunGangs(i, rm)
+		for _, r := range rm.Rooms {
+			c.unreserve(r.For)
 		}
+	}
+	left := c.stopVictims(i, rm, k, grace, asked)
+	if why == "" {
+		if shrinks := c.shrink(i, rm, k, grace); left == "" {
+			left = shrinks
+		}
+	}
+	by := rm.Begun.Add(grace + roomPatience)
+	switch until := c.roomKept(rm, class); {
+	case why != "" && left == "":
+		c.roomOver(rm, made, why)
+	case left == "" && c.now.Before(until):
+		c.after(k, until)
+	case left == "":
 		c.roomOver(rm, false, "the place was not taken in time")
-		return
-	}
-	if by := rm.Begun.Add(preemptGrace(rec.Class) + roomPatience); c.now.Before(by) {
+	case c.now.Before(by):
 		c.after(k, by)
-		return
+	default:
+		c.alertHangs(i, rm, left)
+		c.roomOver(rm, made, left+" does not stop")
 	}
+}
+
+// roomWanted returns the class of who waits and, when it does not wait any more, why.
+func (c *Core) roomWanted(rm *room) (class autoheal.Class, made bool, why string) {
+	at, open := c.ix.recOf[rm.Workload]
+	if !open || at.lead != rm.Workload {
+		return autoheal.Critical, false, "nobody waits for it any more"
+	}
+	i := c.d.Incidents[at.inc]
+	rec := i.Recoveries[at.lead]
+	switch {
+	case c.unwanted(rec) != "":
+		return rec.Class, false, "nobody waits for it any more"
+	case c.placed(i, rec):
+		return rec.Class, true, "who waited has its place"
+	}
+	return rec.Class, false, ""
+}
+
+func (c *Core) alertHangs(i *incident, rm *room, left string) {
 	c.alert(i, alertSpec{
 		name: "stop-hangs", severity: autoheal.SeverityWarning, dedup: fmt.Sprintf("%s hangs %s", i.ID, left),
 		text: fmt.Sprintf("%s was asked to give way to %s and has not ended %s after it was to be killed: another way is looked for. Look at its node: autoheal workloads",
 			left, rm.Workload, policy.FormatDuration(roomPatience)),
 	})
-	c.roomOver(rm, false, left+" does not stop")
 }
 
 // roomKept is until when the driver keeps the place at least.
@@ -306,6 +333,7 @@ func (c *Core) roomOver(rm *room, made bool, why string) {
 	for _, r := range members {
 		c.unreserve(r.For)
 	}
+	c.restartTorn(rm)
 	c.dirty[k] = true
 	c.dirty[key{inc: rm.Incident}] = true
 	if at, open := c.ix.recOf[rm.Workload]; open {

@@ -2,6 +2,7 @@ package heal
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -145,11 +146,11 @@ func victimRef(v journal.RoomVictim) autoheal.Ref {
 }
 
 // stopVictims asks for what is to stop and has not, again and again, and names one that is left; "" when all are gone.
-func (c *Core) stopVictims(i *incident, rm *room, k key, grace time.Duration) (left string) {
+func (c *Core) stopVictims(i *incident, rm *room, k key, grace time.Duration, asked func(journal.RoomVictim) bool) (left string) {
 	first := true
 	for _, v := range rm.Victims {
 		w := c.v.attempt(v.Workload, v.Attempt)
-		if !live(w) {
+		if !live(w) || !asked(v) {
 			first = false
 			continue
 		}
@@ -162,10 +163,53 @@ func (c *Core) stopVictims(i *incident, rm *room, k key, grace time.Duration) (l
 		first = false
 		c.insist(p)
 	}
-	if shrinks := c.shrink(i, rm, k, grace); left == "" {
-		left = shrinks
-	}
 	return left
+}
+
+// begunGangs picks the victims that belong to a gang of which a rank has ended, or has been asked to.
+func (c *Core) begunGangs(i *incident, rm *room) func(journal.RoomVictim) bool {
+	begun := map[autoheal.GangID]bool{}
+	for _, v := range rm.Victims {
+		w, a := c.v.cur[v.Workload], i.findAction(autoheal.Stop, victimRef(v))
+		if w != nil && w.Gang != "" && (a != nil && a.Outcome != autoheal.OutcomeNotSent || !live(c.v.attempt(v.Workload, v.Attempt))) {
+			begun[w.Gang] = true
+		}
+	}
+	return func(v journal.RoomVictim) bool {
+		w := c.v.cur[v.Workload]
+		return w != nil && begun[w.Gang]
+	}
+}
+
+// restartTorn restarts gangs of which a part has ended for a plan and a part has not: what is left of them cannot go on.
+func (c *Core) restartTorn(rm *room) {
+	torn := map[autoheal.GangID]int{} // 1: a rank runs on, 2: a rank has ended, 3: both
+	for _, v := range rm.Victims {
+		w := c.v.cur[v.Workload]
+		switch {
+		case w == nil || w.Gang == "" || rm.Begun.IsZero():
+		case live(c.v.attempt(v.Workload, v.Attempt)):
+			torn[w.Gang] |= 1
+		default:
+			torn[w.Gang] |= 2
+		}
+	}
+	for _, g := range slices.Sorted(maps.Keys(torn)) {
+		lead := c.leadOf(&autoheal.Workload{Gang: g})
+		if torn[g] != 3 || lead == nil || !detect.Wanted(lead) {
+			continue
+		}
+		if _, open := c.ix.recOf[lead.ID]; open {
+			continue
+		}
+		i := c.openIncident(autoheal.Finding{
+			Kind: autoheal.CrashLoop, Subject: autoheal.Ref{Kind: autoheal.RefGang, ID: string(g)}, Confidence: 1, Conclusive: true, Since: c.now,
+			Cause: fmt.Sprintf("a rank gave way to %s and another did not end", rm.Workload), Because: "crash_loop." + string(autoheal.ExitPreempted),
+		})
+		if i != nil {
+			c.openRecovery(i, lead, lost{at: c.now, rung: string(policy.StepRestart)})
+		}
+	}
 }
 
 // roomsFor shares the places of a plan out to its stops: each carries those on the node of its victim, and the first one

@@ -114,9 +114,9 @@ func (b *book) fold(r journal.Record) {
 	case journal.RecoveryStep:
 		b.step(i, p, r.At)
 	case journal.Held:
-		b.hold(i, p.Target, &p)
+		b.hold(i, p.Target, p.Verb, &p)
 	case journal.Released:
-		b.hold(i, p.Target, nil)
+		b.hold(i, p.Target, p.Verb, nil)
 	case journal.Intent:
 		b.intents[p.Action.ID], b.epochs[p.Action.ID] = p, r.Epoch
 		delete(b.results, p.Action.ID)
@@ -208,11 +208,11 @@ func (b *book) step(i *noted, p journal.RecoveryStep, at time.Time) {
 	}
 }
 
-func (b *book) hold(i *noted, target autoheal.Ref, h *journal.Held) {
+func (b *book) hold(i *noted, target autoheal.Ref, verb string, h *journal.Held) {
 	if i == nil {
 		return
 	}
-	if rec := i.recs[autoheal.WorkloadID(target.ID)]; rec != nil && target.Kind == autoheal.RefWorkload {
+	if rec := i.recs[autoheal.WorkloadID(target.ID)]; rec != nil && target.Kind == autoheal.RefWorkload && verb != "make_room" {
 		rec.held = h
 		return
 	}

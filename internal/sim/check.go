@@ -32,7 +32,7 @@ type checker struct {
 func allCheckers() []checker {
 	return []checker{
 		oneCopy(), proofHolds(), startsOnce(), oneGeneration(), gangWhole(),
-		selectionNamed(), preemptsWhole(), intentFirst(), epochRises(), rightGeneration(), freshEvidence(), graceKept(), syncedOnly(), stormHolds(), settles(),
+		selectionNamed(), preemptsWhole(), roomJust(), roomKept(), givenBack(), intentFirst(), epochRises(), rightGeneration(), freshEvidence(), graceKept(), syncedOnly(), stormHolds(), settles(),
 		budgetKept(), ownMarksOnly(), handsOff(), restartsBounded(), hedgesKept(), causesShared(), approvalsKept(),
 		recordsInOrder(), legalOnly(), accountWritten(), pagedInTime(),
 		repairsIdle(), repairsBounded(), evidenceFirst(), testedReturn(), gpusReturn(),

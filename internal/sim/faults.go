@@ -55,6 +55,7 @@ func workFaults() []faultKind {
 		{"node_out_of_memory", 1, func(s *sim, f Fault) { s.nodeOutOfMemory(s.node(f)) }},
 		{"bad_image", 1, func(s *sim, f Fault) { s.badImage(s.work(f), f.For) }},
 		{"completes", 1, func(s *sim, f Fault) { s.complete(s.work(f)) }},
+		{"exhaustion", 2, func(s *sim, f Fault) { s.exhaust(f) }},
 		{"slow_start", 1, func(s *sim, f Fault) { s.slowStart(s.work(f), f.For) }},
 	}
 }

@@ -43,6 +43,7 @@ func Sabotages() []Sabotage {
 		{"refusal-does-not-renew", "a closed port does not renew the lease", []string{"healer_away", "healer_crash"}, 0},
 		{"target-is-lost", "an action leaves without saying for what", []string{"crash", "cut"}, 0},
 		{"preempts-at-will", "whatever is stopped is stopped for somebody else", []string{"cut", "partition", "operator_stops"}, 0},
+		{"rooms-are-not-kept", "a place that was made for one workload goes to whoever comes first", []string{"exhaustion"}, 0},
 		{"silence-is-an-exit", "the driver reports what it cannot see as ended", []string{"cut", "partition", "node_crash"}, 0},
 	}
 }

@@ -92,6 +92,7 @@ type sim struct {
 	steps    int
 	commits  []int // actions of each commit
 	commands int
+	filled   int             // how often the cluster was filled up
 	replied  map[string]bool // commands that were answered
 	swaps    int             // GPUs that were replaced
 	quieting bool            // the faults are over
