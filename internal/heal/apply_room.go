@@ -1,7 +1,9 @@
 package heal
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -110,10 +112,14 @@ func (d *durable) scaleBack(p journal.ScaledBack, at time.Time) {
 	}
 }
 
-// setRooms follows who belongs to a plan. There are few.
+// setRooms follows who belongs to a plan; of several plans that name somebody, one that was begun counts. There are few.
 func (x *index) setRooms(d *durable) {
 	clear(x.rooms)
-	for lead, rm := range d.Rooms {
+	leads := slices.SortedFunc(maps.Keys(d.Rooms), func(a, b autoheal.WorkloadID) int {
+		return cmp.Or(d.Rooms[a].Begun.Compare(d.Rooms[b].Begun), cmp.Compare(a, b)) // proposed ones first
+	})
+	for _, lead := range leads {
+		rm := d.Rooms[lead]
 		for _, v := range rm.Victims {
 			x.rooms[v.Workload] = lead
 		}

@@ -62,7 +62,7 @@ func (x *index) rebuild(d *durable) {
 // follow keeps the index in step with one applied record.
 func (x *index) follow(d *durable, r journal.Record) {
 	switch r.Data.(type) {
-	case journal.RoomPlanned, journal.RoomOver:
+	case journal.RoomPlanned, journal.RoomBegun, journal.RoomOver:
 		x.setRooms(d)
 	}
 	i := d.Incidents[r.Incident]
