@@ -2,6 +2,7 @@ package heal
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"autoheal.dev/autoheal"
@@ -95,8 +96,9 @@ func (c *Core) roomForOneMore(p *autoheal.Workload) bool {
 		return false
 	}
 	for _, rec := range c.ix.recOf {
-		if r := c.d.Incidents[rec.inc].Recoveries[rec.lead]; r.Held != nil && r.Held.Reason == autoheal.ReasonNoCapacity {
-			return false
+		r := c.d.Incidents[rec.inc].Recoveries[rec.lead]
+		if r.Held != nil && r.Held.Reason == autoheal.ReasonNoCapacity && slices.Contains(c.pol.Preemption.ForClasses, r.Class) {
+			return false // it would be taken again
 		}
 	}
 	r := place.RequestOf(p)

@@ -173,6 +173,9 @@ func givenBack() checker {
 		}
 	}
 	c.end = func(s *sim) {
+		if s.urgentWaits() {
+			return
+		}
 		for _, id := range sortedKeys(short) {
 			w := s.w.fleet.workloads[id]
 			if w.desired != autoheal.DesiredRunning || s.freeGPUs() < 2*w.Request.GPUs {
@@ -182,4 +185,17 @@ func givenBack() checker {
 		}
 	}
 	return c
+}
+
+// urgentWaits reports whether somebody waits for room who would be given what services get back.
+func (s *sim) urgentWaits() bool {
+	for _, id := range s.book.order {
+		i := s.book.incidents[id]
+		for _, w := range sortedKeys(i.recs) {
+			if rec := i.recs[w]; !i.phase.Ended() && rec.held != nil && rec.held.Reason == autoheal.ReasonNoCapacity && rec.Class == autoheal.Critical {
+				return true
+			}
+		}
+	}
+	return false
 }
