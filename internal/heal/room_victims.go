@@ -170,7 +170,7 @@ func (c *Core) stopVictims(i *incident, rm *room, k key, grace time.Duration, as
 func (c *Core) begunGangs(i *incident, rm *room) func(journal.RoomVictim) bool {
 	begun := map[autoheal.GangID]bool{}
 	for _, v := range rm.Victims {
-		w, a := c.v.cur[v.Workload], i.findAction(autoheal.Stop, victimRef(v))
+		w, a := c.v.cur[v.Workload], c.newestAction(i, autoheal.Stop, victimRef(v))
 		if w != nil && w.Gang != "" && (a != nil && a.Outcome != autoheal.OutcomeNotSent || !live(c.v.attempt(v.Workload, v.Attempt))) {
 			begun[w.Gang] = true
 		}
