@@ -2,6 +2,7 @@ package agent
 
 import (
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -66,7 +67,7 @@ func (n *testNode) awaitHealth(i int, want autoheal.Health) {
 }
 
 func codeOf(err error) string {
-	if e, ok := err.(*openclaw.Error); ok {
+	if e, ok := errors.AsType[*openclaw.Error](err); ok {
 		return string(e.Code)
 	}
 	return ""
@@ -270,5 +271,37 @@ func TestRealCollect(t *testing.T) {
 	other, err := n.doCollect(t.Context(), nodeproto.CollectRequest{Epoch: 1, Action: "a/2", GPU: n.gpu(1).UUID})
 	if err != nil || strings.Contains(other.Texts["stacks"], "wl-1") || other.Texts["log"] != "" {
 		t.Errorf("of the other GPU: %v\n%s", err, other.Texts["stacks"])
+	}
+}
+
+// A process that catches SIGQUIT writes its stacks where that is asked for; one that does not is left alone, and so are all
+// where it is not.
+func TestRealDump(t *testing.T) {
+	n := startNode(t, testOptions(t))
+	catching := n.request("wl-1", 1)
+	catching.Spec.Command = []string{"/bin/sh", "-c", `trap 'echo "my stack"' QUIT; : >"$READY"; while :; do sleep 0.05; done`}
+	n.startReady(catching)
+	plain := n.request("wl-2", 1)
+	plain.Spec.Command = []string{"/bin/sh", "-c", `echo up >"$READY"; exec sleep 1000`}
+	n.startReady(plain)
+	collect := func(id autoheal.ActionID, dump bool) map[string]string {
+		t.Helper()
+		got, err := n.doCollect(t.Context(), nodeproto.CollectRequest{Epoch: 1, Action: id, Whole: true, Dump: dump, Workload: "wl-1"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got.Texts
+	}
+	if quiet := collect("a/1", false); strings.Contains(quiet["stacks"], "SIGQUIT") || strings.Contains(quiet["log"], "my stack") {
+		t.Errorf("nobody asked:\n%s\n%s", quiet["stacks"], quiet["log"])
+	}
+	asked := collect("a/2", true)
+	if strings.Count(asked["stacks"], "by SIGQUIT") != 1 || !strings.Contains(asked["log"], "my stack") {
+		t.Errorf("stacks:\n%.800s\nlog: %q", asked["stacks"], asked["log"])
+	}
+	for _, id := range []string{"wl-1", "wl-2"} {
+		if s := n.waitFor(id, 1, running); s.Exit != nil {
+			t.Errorf("%s has ended: %+v", id, s.Exit)
+		}
 	}
 }

@@ -8,7 +8,7 @@ import (
 // All lists every drill in the order in which they run. Adding one is a function in its file and a line here.
 func All() []Drill {
 	return []Drill{
-		nodeCrash(), agentCrash(), nodeHang(), nodeFlap(), selfStop(), massOutage(),
+		nodeCrash(), agentCrash(), nodeHang(), nodeFlap(), nodeFence(), selfStop(), massOutage(),
 		domainOutage(), cancelled(),
 		crashOnce(), crashLoop(), commonCause(), oom(), oomGlobal(),
 		serviceHang(), trainStall(), diskFull(),

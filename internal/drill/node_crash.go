@@ -1,6 +1,7 @@
 package drill
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -78,7 +79,7 @@ func (s *Session) outOfService(ctx context.Context, node autoheal.NodeID) error 
 }
 
 // checkProofs checks that every workload was moved on the proof that it needs: what may run at most once on a passed
-// deadline, the others without waiting for one.
+// deadline, or another one that the drill says, the others without waiting for any.
 func (s *Session) checkProofs(inc *autoheal.Incident, moved []autoheal.WorkloadID) {
 	if len(inc.Recoveries) != len(moved) {
 		s.problem("%s has %d recoveries, expected %d", inc.ID, len(inc.Recoveries), len(moved))
@@ -86,7 +87,7 @@ func (s *Session) checkProofs(inc *autoheal.Incident, moved []autoheal.WorkloadI
 	for _, r := range inc.Recoveries {
 		want := autoheal.ProofNone
 		if r.AtMostOnce {
-			want = autoheal.ProofSelfStop
+			want = cmp.Or(s.proof, autoheal.ProofSelfStop)
 		}
 		if r.Proof != want {
 			s.problem("%s (%s) was moved on proof %q, expected %q", r.Workload, r.Class, r.Proof, want)

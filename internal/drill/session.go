@@ -24,6 +24,7 @@ type Session struct {
 	hit      map[autoheal.WorkloadID]bool // workloads that may change
 	nodes    map[autoheal.NodeID]bool     // nodes that may change
 	broken   map[autoheal.NodeID]bool     // nodes that stay out of service, although they answer
+	proof    autoheal.Proof               // that lets at-most-once workloads start elsewhere; "" = their own deadline
 	before   *snapshot
 	expect   []expectedIncident
 	result   string

@@ -2,6 +2,7 @@ package claw
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -130,6 +131,30 @@ func TestEvidenceIsAskedForAndBounded(t *testing.T) {
 		now, err2 := f.Captures(t.Context(), "inc-5")
 		if err != nil || err2 != nil || len(old) != 0 || len(now) != 1 || now[0].Action != "inc-5/2" {
 			t.Errorf("%d and %d captures are left (%v, %v)", len(old), len(now), err, err2)
+		}
+	})
+}
+
+// gpu_health is 1, 0.5 or 0, under the label keys that the tools' contract names; what is unknown has no sample.
+func TestGPUHealthMetric(t *testing.T) {
+	inFleet(t, 2, 4, func(t *testing.T, f *fleet) {
+		a := f.agents["n1"]
+		a.mu.Lock()
+		for i, h := range []autoheal.Health{autoheal.HealthOK, autoheal.HealthDegraded, autoheal.HealthFailed, autoheal.HealthUnknown} {
+			a.status.GPUs[i].Health = h
+		}
+		a.changeLocked(nodeproto.Change{Node: &a.status})
+		a.mu.Unlock()
+		settle(time.Second)
+		got := map[string]float64{}
+		for s, err := range f.Metrics(t.Context(), autoheal.MetricQuery{Metric: "gpu_health", Labels: map[string]string{"node_id": "n1"}}) {
+			if err != nil || len(s.Points) != 1 || s.Labels["simulated"] != "true" {
+				t.Fatalf("%+v, %v", s, err)
+			}
+			got[s.Labels["gpu"]] = s.Points[0].Value
+		}
+		if want := map[string]float64{"n1-g0": 1, "n1-g1": 0.5, "n1-g2": 0}; !maps.Equal(got, want) {
+			t.Errorf("%v, want %v", got, want)
 		}
 	})
 }
