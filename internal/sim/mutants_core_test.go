@@ -65,6 +65,11 @@ var mutants = []mutant{
 	{"hedge-at-once", "an extra copy is made as soon as a node is silent", "func (c *Core) hedgeAt(", "return c.now", []string{"cut", "node_crash", "agent_hang"}, 1},
 	{"wakes-for-nothing", "what is to be looked at later is looked at at once", "func (c *Core) after(", "t = c.now", []string{"crash", "node_crash", "cut"}, 0},
 	{"no-timers", "nothing is looked at again when its time has come", "func (c *Core) after(", "return", []string{"crash", "node_crash"}, 0},
+	{"repairs-in-use", "a part counts as empty whatever runs there", "func (c *Core) inUse(", "return nil", []string{"gpu_driver_hung", "gpu_lost", "gpu_reset"}, 0},
+	{"repairs-without-end", "no repair is remembered", "func (c *Core) repaired(", "return 0", []string{"gpu_reset_fails"}, 0},
+	{"returned-untested", "whatever was given up counts as mended", "func (c *Core) unfit(", "return \"\"", []string{"gpu_lost", "gpu_driver_hung"}, 0},
+	{"no-evidence-first", "nothing waits for evidence and marks", "func (c *Core) contained(", "return true", []string{"gpu_reset", "gpu_lost", "gpu_driver_hung"}, 0},
+	{"quarantine-for-ever", "a GPU is never returned to service", "func (c *Core) stepGPUMark(", "return", []string{"gpu_reset"}, 0},
 }
 
 // TestMutants builds this test once with all bugs in the core, each behind a switch, and runs it once for each: every bug
