@@ -282,11 +282,15 @@ func (c *Core) clearMark(r autoheal.Ref, reason string) {
 	c.record(m.Incident, journal.MarkCleared{Ref: r, Reason: reason})
 }
 
-// marksOver gives back what a mark took.
+// marksOver gives back what a mark took, for whichever incident it was set.
 func (c *Core) marksOver(m *ownMark) {
-	if i, b := c.d.Incidents[m.Incident], c.d.Budgets[budgetContain]; i != nil && b != nil && len(b.Open) > 0 {
-		for _, a := range i.Actions {
-			c.giveBack(i.ID, budgetContain, a.ID, false)
+	b := c.d.Budgets[budgetContain]
+	if b == nil {
+		return
+	}
+	for _, id := range slices.Sorted(maps.Keys(b.Open)) {
+		if inc, a := c.findAction(id); a != nil && a.Target.Same(m.Ref) {
+			c.giveBack(inc, budgetContain, id, false)
 		}
 	}
 }

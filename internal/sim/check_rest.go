@@ -205,6 +205,8 @@ func comesToRest() checker {
 			waits := false
 			for _, h := range i.holds() {
 				waits = waits || h.Reason == autoheal.ReasonNoCapacity || h.Reason == autoheal.ReasonApprovalNeeded
+				contained := h.Reason == autoheal.ReasonBudgetConcurrent || h.Reason == autoheal.ReasonBudgetDomain
+				waits = waits || contained && i.kind == autoheal.GPUFailure // what a person has to mend keeps its share
 			}
 			var why strings.Builder
 			for _, h := range i.holds() {
