@@ -66,6 +66,12 @@ func (i *incident) isCommon() bool {
 	return false
 }
 
+// givesUpToCommon reports whether what crashes in an incident is taken over by that of a cause in common: of a crash, and of
+// a node that is gone once the new copy has crashed.
+func (i *incident) givesUpToCommon() bool {
+	return (i.Kind == autoheal.CrashLoop || i.Kind == autoheal.NodeOffline) && !i.isCommon()
+}
+
 // sharedBy returns what a workload may have in common with others, the narrowest first.
 func sharedBy(w *autoheal.Workload) []autoheal.Ref {
 	var out []autoheal.Ref
@@ -186,7 +192,7 @@ func (c *Core) beginCommon(s autoheal.Ref, w *autoheal.Workload, all int) *incid
 	}
 	for _, lead := range leads {
 		at, ok := c.ix.recOf[lead]
-		if part := c.d.Incidents[at.inc]; ok && part.Kind == autoheal.CrashLoop && !part.isCommon() && part.Recoveries[at.lead].Step == autoheal.StepWaiting {
+		if part := c.d.Incidents[at.inc]; ok && part.givesUpToCommon() && part.Recoveries[at.lead].Step == autoheal.StepWaiting {
 			if last := c.lastCrash(part.Recoveries[at.lead]); last != nil {
 				c.join(i, part, part.Recoveries[at.lead], last)
 			}
@@ -234,7 +240,7 @@ func (c *Core) join(common, part *incident, rec *recovery, w *autoheal.Workload)
 	}
 	c.evidence(common, autoheal.Finding{Evidence: part.Evidence})
 	c.done(part, rec, autoheal.EndCancelled, "taken over by "+string(common.ID))
-	if part.Open == 0 {
+	if part.Open == 0 && part.Kind == autoheal.CrashLoop {
 		c.record(part.ID, journal.IncidentMerged{Into: common.ID, Reason: "part of"})
 		c.phase(part, autoheal.Cleared, "it has its cause in common with others: "+common.Subject.String())
 	}
@@ -247,11 +253,14 @@ func (c *Core) join(common, part *incident, rec *recovery, w *autoheal.Workload)
 // crashedInCommon takes in a crash whose cause others share, and reports whether there is one.
 func (c *Core) crashedInCommon(i *incident, rec *recovery, w *autoheal.Workload, try int) bool {
 	common := c.common(w, rec.Workload)
+	if common == nil && i.isCommon() && ownCrash(w) {
+		common = i // a rank whose own image is another one: its gang is in it all the same
+	}
 	switch {
 	case common == nil:
 		return false
 	case rec.Step == autoheal.StepDone: // it made the cause known, and is part of it already
-	case common != i && i.Kind == autoheal.CrashLoop && !i.isCommon():
+	case common != i && i.givesUpToCommon():
 		c.join(common, i, rec, w)
 	default:
 		c.restartInCommon(i, rec, w, try)
