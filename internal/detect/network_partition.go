@@ -39,7 +39,7 @@ func (networkPartition) gang(v View, w *autoheal.Workload, now time.Time) []auto
 	}
 	f := autoheal.Finding{
 		Kind: autoheal.NetworkPartition, Subject: autoheal.Ref{Kind: autoheal.RefGang, ID: string(w.Gang), Generation: strconv.Itoa(w.Attempt)},
-		Confidence: max(r.Confidence, 0.5), Conclusive: r.Ended > 0, Since: r.Since, Because: "network_partition.gang", Cause: r.Cause(w.Gang), Evidence: r.Said,
+		Confidence: 0.7, Conclusive: r.Ended > 0, Since: r.Since, Because: "network_partition.gang", Cause: r.complaint(w.Gang), Evidence: r.Said,
 	}
 	for _, m := range v.Gang(w.Gang) {
 		f.Affected = append(f.Affected, m.Ref())
@@ -47,7 +47,20 @@ func (networkPartition) gang(v View, w *autoheal.Workload, now time.Time) []auto
 	return []autoheal.Finding{f}
 }
 
-// Cause says in a sentence what failed a gang, with the first line that tells of it.
+// complaint says that a gang has failed and accuses nobody: not all of its ranks may have spoken yet.
+func (r *GangReport) complaint(g autoheal.GangID) string {
+	return fmt.Sprintf("the ranks of gang %s have lost each other", g) + r.quote()
+}
+
+// quote is the first line that tells of it.
+func (r *GangReport) quote() string {
+	if r.First == nil || r.First.Excerpt == "" {
+		return ""
+	}
+	return fmt.Sprintf("; the first line is %q", clip(r.First.Excerpt, 200))
+}
+
+// Cause says in a sentence what failed a gang, and who holds it up, with the first line that tells of it.
 func (r *GangReport) Cause(g autoheal.GangID) string {
 	text := fmt.Sprintf("the ranks of gang %s have lost each other: %s", g, r.Because)
 	switch {
@@ -56,10 +69,7 @@ func (r *GangReport) Cause(g autoheal.GangID) string {
 	case len(r.Suspects) == 2:
 		text = fmt.Sprintf("%s or %s holds up gang %s, which cannot be told: %s", Describe(r.Suspects[0]), Describe(r.Suspects[1]), g, r.Because)
 	}
-	if r.First != nil && r.First.Excerpt != "" {
-		text += fmt.Sprintf("; the first line is %q", clip(r.First.Excerpt, 200))
-	}
-	return text
+	return text + r.quote()
 }
 
 // link claims that a node has lost a link, or that it is back. Only the kernel's own words count.

@@ -40,6 +40,7 @@ func (d *durable) foldNetwork(i *incident, r journal.Record) {
 	case journal.CulpritTold:
 		d.foldCulprit(i, p, r.At)
 	case journal.PairChecked:
+		i.PairsAt = r.At
 		i.Pairs = append(slices.DeleteFunc(i.Pairs, func(o journal.PairChecked) bool { return o.From == p.From && o.To == p.To }), p)
 	case journal.Isolated:
 		d.Isolations = append(slices.DeleteFunc(d.Isolations, func(o *isolation) bool { return o.Over && r.At.Sub(o.At) > culpritWindow }),

@@ -229,8 +229,8 @@ func (c *Core) forgive(w *autoheal.Workload) {
 
 func (c *Core) stepReset(id autoheal.WorkloadID) {
 	w, r := c.v.cur[id], c.d.Restarts[id]
-	if w == nil || r == nil || w.State != autoheal.Running || r.Count == 0 && r.OOMSteps == 0 {
-		return
+	if w == nil || r == nil || w.State != autoheal.Running || w.Attempt <= r.Attempt || r.Count == 0 && r.OOMSteps == 0 {
+		return // what has been counted is not forgiven for having run before
 	}
 	if at := w.StartedAt.Add(c.pol.Workload.RestartReset); c.now.Before(at) {
 		c.after(key{what: dutyReset, w: id}, at)

@@ -168,7 +168,7 @@ func (c *Core) stepMark(ref string) {
 		return
 	}
 	if o := c.d.isolated(n.ID); o != nil {
-		c.alertIsolated(i, n, o)
+		c.staysIsolated(i, n, o, k)
 		return
 	}
 	if o := c.d.Offenders[ref]; c.quarantined(o) {

@@ -179,8 +179,9 @@ type incident struct {
 	Persistent bool                  `json:"persistent,omitempty"` // cleared, as too often before
 	Evidence   []autoheal.Signal     `json:"evidence"`
 	EvidenceN  int                   `json:"evidenceN"`
-	Told       *blame                `json:"told,omitempty"`  // of a network partition: who holds it up
-	Pairs      []journal.PairChecked `json:"pairs,omitempty"` // of the nodes that are compared
+	Told       *blame                `json:"told,omitempty"`   // of a network partition: who holds it up
+	Pairs      []journal.PairChecked `json:"pairs,omitempty"`  // of the nodes that are compared
+	PairsAt    time.Time             `json:"pairsAt,omitzero"` // when the last of them was told
 
 	Steps      map[string]journal.StepDone       `json:"steps"`             // steps on the subject that ended
 	StepsAt    map[string]time.Time              `json:"stepsAt,omitempty"` // and when

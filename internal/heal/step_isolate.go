@@ -73,6 +73,9 @@ func (c *Core) isolate(i *incident, n *autoheal.Node, evidence string) bool {
 			})
 			return false
 		}
+		if i.comparison(n.ID) == evidence && !c.comparedLately(i) {
+			return false // it is looked at again, and then decided anew
+		}
 		c.send(p, nil)
 		return false
 	}
@@ -86,6 +89,23 @@ func (c *Core) isolate(i *incident, n *autoheal.Node, evidence string) bool {
 	case actFailed:
 		c.stepDone(i, string(policy.StepIsolate), "failed", a.Detail)
 		return true
+	}
+	return false
+}
+
+// comparedLately reports whether what comparing the nodes has said may be acted upon; what is too old (behaviour A6), because
+// something has held the step, is asked for anew, and if nobody answers it says nothing any more.
+func (c *Core) comparedLately(i *incident) bool {
+	old := c.now.Add(-c.pol.Evidence.MaxAge)
+	if !i.PairsAt.Before(old) {
+		return true
+	}
+	asked, finished := slices.Concat(i.Told.Suspects, i.Told.Peers), true
+	for _, id := range asked {
+		finished = c.compare(i, id, asked, old) && finished
+	}
+	if finished {
+		c.stepDone(i, string(policy.StepIsolate), "skipped", "what comparing the nodes has said is out of date, and they do not answer anew")
 	}
 	return false
 }
@@ -230,8 +250,13 @@ func (c *Core) isolatedLately(gangs []autoheal.GangID) (time.Time, bool) {
 	return until, !until.IsZero()
 }
 
-// alertIsolated tells that a node stays out of use until a person has looked at it.
-func (c *Core) alertIsolated(i *incident, n *autoheal.Node, o *isolation) {
+// staysIsolated tells that a node stays out of use until a person has looked at it. What its drain took from the budget
+// comes back when that is over, which may be before anything is heard of the node again.
+func (c *Core) staysIsolated(i *incident, n *autoheal.Node, o *isolation, k key) {
+	c.drained(n)
+	if at := o.At.Add(2 * c.pol.Node.ProbeTimeout); c.now.Before(at) {
+		c.after(k, at)
+	}
 	c.alert(i, alertSpec{
 		name: "node-quarantined", severity: autoheal.SeverityCritical, dedup: autoheal.NodeRef(n.ID).String() + " isolated " + string(o.Incident),
 		text: fmt.Sprintf("node %s is isolated because of its network: %s. Nothing is placed there, and what ran there is moved. Look at its adapter, its cable and its port of the switch, then run autoheal uncordon %s", n.ID, o.Evidence, n.ID),

@@ -56,7 +56,7 @@ func (c *Core) stepCollectNetwork(i *incident) bool {
 	asked := slices.Concat(i.Told.Suspects, i.Told.Peers)
 	finished := true
 	for _, id := range asked {
-		finished = c.compare(i, id, asked) && finished
+		finished = c.compare(i, id, asked, i.Told.At) && finished
 	}
 	if over := i.Told.At.Add(compareTime); !finished && c.now.Before(over) {
 		c.after(key{inc: i.ID}, over)
@@ -80,8 +80,8 @@ func (c *Core) toldForNow(i *incident) bool {
 	return true
 }
 
-// compare asks one node for the state of its network, and how it reaches the others; true when that is over.
-func (c *Core) compare(i *incident, id autoheal.NodeID, asked []autoheal.NodeID) bool {
+// compare asks one node, once since then, for the state of its network, and how it reaches the others; true when that is over.
+func (c *Core) compare(i *incident, id autoheal.NodeID, asked []autoheal.NodeID, since time.Time) bool {
 	n := c.v.nodes[id]
 	if n == nil || n.Link != autoheal.LinkUp || !n.Supports(autoheal.Collect) {
 		return true
@@ -93,7 +93,7 @@ func (c *Core) compare(i *incident, id autoheal.NodeID, asked []autoheal.NodeID)
 	return c.once(&proposal{
 		i: i, k: key{inc: i.ID}, verb: autoheal.Collect, target: n.Ref(), step: policy.StepCollectNetwork, node: n,
 		reason: "the state of its network", params: autoheal.ActionParams{Peers: others},
-	}, i.Told.At)
+	}, since)
 }
 
 // notAvailable names the nodes that have not told the state of their network.
