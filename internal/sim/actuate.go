@@ -14,6 +14,7 @@ func verbs() []autoheal.Verb {
 	return []autoheal.Verb{
 		autoheal.Cordon, autoheal.Uncordon, autoheal.QuarantineGPU, autoheal.ReleaseGPU, autoheal.Drain, autoheal.Stop, autoheal.Start,
 		autoheal.Scale, autoheal.Pause, autoheal.Resume, autoheal.ResetGPU, autoheal.Reboot, autoheal.Collect, autoheal.Test, autoheal.Refresh,
+		autoheal.Scale, autoheal.Pause, autoheal.Resume, autoheal.Refresh, autoheal.Collect,
 	}
 }
 
@@ -44,8 +45,12 @@ func (f *fleet) act(a autoheal.Action, answer func(autoheal.Result)) {
 		answer(f.done(a, f.stopProof(a)))
 		return
 	}
-	if a.Verb == autoheal.Stop {
+	switch a.Verb {
+	case autoheal.Stop:
 		f.stop(a, answer)
+		return
+	case autoheal.Collect:
+		f.collect(a, answer)
 		return
 	}
 	if onNode(a.Verb) {

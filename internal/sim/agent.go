@@ -402,6 +402,7 @@ func (d *driver) list() {
 			d.emitWorkload(w, a, "registry")
 		}
 	}
+	d.w.tellSaid()
 	d.emit(autoheal.Event{Kind: autoheal.EventSynced, Source: "registry"})
 }
 

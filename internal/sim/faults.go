@@ -17,6 +17,7 @@ type faultKind struct {
 // faultKinds are all that can go wrong.
 func faultKinds() []faultKind {
 	return slices.Concat(nodeFaults(), workFaults(), gpuFaults(), healerFaults(), peopleFaults())
+	return slices.Concat(nodeFaults(), wireFaults(), workFaults(), healerFaults(), peopleFaults())
 }
 
 func nodeFaults() []faultKind {
@@ -44,6 +45,31 @@ func nodeFaults() []faultKind {
 		{"detector_lies", 2, func(s *sim, f Fault) { s.lie(s.node(f), f.For) }},
 		{"false_signals", 1, func(s *sim, f Fault) { s.falseSignals(s.node(f), f) }},
 		{"signal_storm", 1, func(s *sim, f Fault) { s.signals(s.node(f), 50*f.Count) }},
+	}
+}
+
+// wireFaults are those of the network between the nodes.
+func wireFaults() []faultKind {
+	gang := func(s *sim, f Fault) autoheal.GangID {
+		all := s.gangs()
+		if len(all) == 0 {
+			return ""
+		}
+		return all[f.Work%len(all)]
+	}
+	return []faultKind{
+		{"wire_broken", 3, func(s *sim, f Fault) { s.breakWire(s.node(f), 2*f.For) }},
+		{"wire_broken_under_gang", 2, func(s *sim, f Fault) {
+			if rs := s.ranks(gang(s, f)); len(rs) > 0 {
+				s.breakWire(rs[f.Count%len(rs)].m, f.For)
+			}
+		}},
+		{"rank_silent", 2, func(s *sim, f Fault) { s.silenceRank(gang(s, f), f.Count) }},
+		{"rank_lies", 2, func(s *sim, f Fault) { s.accuse(gang(s, f), f.Count, false) }},
+		{"ranks_tie", 1, func(s *sim, f Fault) { s.accuse(gang(s, f), f.Count, true) }},
+		{"rank_crashes", 2, func(s *sim, f Fault) { s.crashOne(gang(s, f), f.Count) }},
+		{"link_flaps", 2, func(s *sim, f Fault) { s.flapLink(s.node(f), f.Count) }},
+		{"adapter_fails", 1, func(s *sim, f Fault) { s.breakAdapter(s.node(f), f.For) }},
 	}
 }
 

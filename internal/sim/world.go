@@ -28,6 +28,7 @@ type world struct {
 	offset   time.Duration
 	sabotage string
 	losses   []*loss
+	wire     wire
 	notes    []string
 	noting   bool
 }
@@ -69,6 +70,8 @@ func newWorld(seed uint64, pol *policy.Policy, nodes, gpus int) *world {
 	w := &world{
 		q: newQueue(), rng: rand.New(rand.NewPCG(seed, 1)), pol: pol, byID: map[autoheal.NodeID]*machine{}, watch: nobody{}, allGPUs: map[autoheal.GPUID]bool{},
 		embedded: true, trust: true,
+		q: newQueue(), rng: rand.New(rand.NewPCG(seed, 1)), pol: pol, byID: map[autoheal.NodeID]*machine{}, watch: nobody{},
+		embedded: true, trust: true, wire: newWire(),
 	}
 	for n := range nodes {
 		w.addMachine(seed, n, gpus)
