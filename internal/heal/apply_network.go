@@ -15,12 +15,18 @@ type blame struct {
 	At time.Time `json:"at"`
 }
 
+// pair is how one node reached another, and when that was told.
+type pair struct {
+	journal.PairChecked
+	At time.Time `json:"at"`
+}
+
 // culprit is one time that a node was told to hold up a gang.
 type culprit struct {
 	Incident   autoheal.IncidentID `json:"incident"`
 	Gang       autoheal.GangID     `json:"gang"`
 	Confidence float64             `json:"confidence"`
-	Accusers   []autoheal.NodeID   `json:"accusers"`
+	Accusers   []autoheal.NodeID   `json:"accusers,omitempty"`
 	At         time.Time           `json:"at"`
 }
 
@@ -40,8 +46,7 @@ func (d *durable) foldNetwork(i *incident, r journal.Record) {
 	case journal.CulpritTold:
 		d.foldCulprit(i, p, r.At)
 	case journal.PairChecked:
-		i.PairsAt = r.At
-		i.Pairs = append(slices.DeleteFunc(i.Pairs, func(o journal.PairChecked) bool { return o.From == p.From && o.To == p.To }), p)
+		i.Pairs = append(slices.DeleteFunc(i.Pairs, func(o pair) bool { return o.From == p.From && o.To == p.To }), pair{p, r.At})
 	case journal.Isolated:
 		d.Isolations = append(slices.DeleteFunc(d.Isolations, func(o *isolation) bool { return o.Over && r.At.Sub(o.At) > culpritWindow }),
 			&isolation{Isolated: p, Incident: i.ID, At: r.At})

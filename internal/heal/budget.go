@@ -130,6 +130,13 @@ func (c *Core) drained(n *autoheal.Node) {
 		inc, a := c.findAction(id)
 		if b.Open[id].Target.ID == string(n.ID) && a != nil && a.Verb == autoheal.Drain && !a.pending() && c.now.Sub(a.ResultAt) > c.pol.Node.ProbeTimeout {
 			c.giveBack(inc, budgetDisrupt, id, false)
+		if b.Open[id].Target.ID != string(n.ID) || a == nil || a.pending() {
+			continue
 		}
+		if at := a.ResultAt.Add(c.pol.Node.ProbeTimeout); !c.now.After(at) { // what is seen of the node may be older than the drain
+			c.after(key{what: dutyMark, w: autoheal.WorkloadID(autoheal.NodeRef(n.ID).String())}, at.Add(time.Millisecond))
+			continue
+		}
+		c.giveBack(inc, budgetDisrupt, id, false)
 	}
 }

@@ -36,6 +36,10 @@ func (c *Core) findNetwork(f autoheal.Finding, open *incident) {
 		c.evidence(i, f)
 		return
 	}
+	if at, ok := c.ix.recOf[lead.ID]; ok && precedes(c.d.Incidents[at.inc].Kind, f.Kind) { // so does what has begun to replace it
+		c.evidence(c.d.Incidents[at.inc], f)
+		return
+	}
 	last := c.d.Incidents[c.ix.last[f.Subject.String()]]
 	if open == nil && last != nil && last.Kind == f.Kind && last.Phase == autoheal.Recovered && c.now.Sub(last.Ended) < c.pol.Verify.Relapse {
 		open = last
@@ -143,6 +147,9 @@ func (c *Core) tell(i *incident, rec *recovery, r *detect.GangReport) bool {
 	}
 	p.Suspects, p.Accusers = nodesOfRanks(r.Suspects), nodesOfRanks(r.Victims)
 	p.Accusers = slices.DeleteFunc(p.Accusers, func(n autoheal.NodeID) bool { return slices.Contains(p.Suspects, n) })
+	if len(p.Accusers) == 0 {
+		p.Accusers = nil // as it reads back
+	}
 	var mates []autoheal.NodeID
 	for _, id := range rec.Members {
 		if w := c.v.cur[id]; w != nil {
@@ -236,7 +243,7 @@ func (c *Core) countRestart(rec *recovery) (count int, last bool) {
 		r = &restarts{}
 	}
 	count = r.Count
-	if r.Attempt < w.Attempt {
+	if r.Attempt < w.Attempt && r.Count <= c.pol.MaxRestarts(w) { // a trial counts no more (behaviour E4)
 		count++
 		c.record("", journal.RestartCounted{Workload: rec.Workload, Attempt: w.Attempt, Count: count, OOMSteps: r.OOMSteps})
 		c.dirty[key{what: dutyReset, w: rec.Workload}] = true

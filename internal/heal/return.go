@@ -141,6 +141,9 @@ func (c *Core) marks(n *autoheal.Node) {
 // copies settled. A node that fails again and again waits for a person.
 func (c *Core) stepMark(ref string) {
 	c.adoptMark(ref)
+	if _, id, _ := strings.Cut(ref, "/"); c.v.nodes[autoheal.NodeID(id)] != nil {
+		c.drained(c.v.nodes[autoheal.NodeID(id)])
+	}
 	m := c.d.Marks[ref]
 	switch {
 	case m == nil:
@@ -168,7 +171,7 @@ func (c *Core) stepMark(ref string) {
 		return
 	}
 	if o := c.d.isolated(n.ID); o != nil {
-		c.staysIsolated(i, n, o, k)
+		c.alertIsolated(i, n, o)
 		return
 	}
 	if o := c.d.Offenders[ref]; c.quarantined(o) {

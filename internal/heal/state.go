@@ -152,36 +152,35 @@ type alert struct {
 
 // incident is one cause, journalled.
 type incident struct {
-	ID         autoheal.IncidentID   `json:"id"`
-	Kind       autoheal.FailureKind  `json:"kind"`
-	Phase      autoheal.Phase        `json:"phase"`
-	Subject    autoheal.Ref          `json:"subject"`
-	Domains    []autoheal.Domain     `json:"domains"`
-	Members    []autoheal.NodeID     `json:"members,omitempty"` // of a domain: the nodes that fell silent together
-	Suspects   []autoheal.NodeID     `json:"suspects,omitempty"`
-	GPUs       []autoheal.GPUID      `json:"gpus,omitempty"`
-	Node       autoheal.NodeID       `json:"node,omitempty"`
-	Parts      []autoheal.GPU        `json:"parts,omitempty"`
-	Action     autoheal.Advice       `json:"action,omitempty"`
-	Ladder     []string              `json:"ladder,omitempty"`
-	Since      time.Time             `json:"since"`
-	Opened     time.Time             `json:"opened"`
-	Ended      time.Time             `json:"ended"`
-	Confidence float64               `json:"confidence"`
-	Conclusive bool                  `json:"conclusive"`
-	Cause      string                `json:"cause"`
-	Because    string                `json:"because"`
-	Simulated  bool                  `json:"simulated"`
-	Whole      int                   `json:"whole"`
-	Repeats    int                   `json:"repeats,omitempty"`
-	Reopened   int                   `json:"reopened"`
-	MergedInto autoheal.IncidentID   `json:"mergedInto"`
-	Persistent bool                  `json:"persistent,omitempty"` // cleared, as too often before
-	Evidence   []autoheal.Signal     `json:"evidence"`
-	EvidenceN  int                   `json:"evidenceN"`
-	Told       *blame                `json:"told,omitempty"`   // of a network partition: who holds it up
-	Pairs      []journal.PairChecked `json:"pairs,omitempty"`  // of the nodes that are compared
-	PairsAt    time.Time             `json:"pairsAt,omitzero"` // when the last of them was told
+	ID         autoheal.IncidentID  `json:"id"`
+	Kind       autoheal.FailureKind `json:"kind"`
+	Phase      autoheal.Phase       `json:"phase"`
+	Subject    autoheal.Ref         `json:"subject"`
+	Domains    []autoheal.Domain    `json:"domains"`
+	Members    []autoheal.NodeID    `json:"members,omitempty"` // of a domain: the nodes that fell silent together
+	Suspects   []autoheal.NodeID    `json:"suspects,omitempty"`
+	GPUs       []autoheal.GPUID     `json:"gpus,omitempty"`
+	Node       autoheal.NodeID      `json:"node,omitempty"`
+	Parts      []autoheal.GPU       `json:"parts,omitempty"`
+	Action     autoheal.Advice      `json:"action,omitempty"`
+	Ladder     []string             `json:"ladder,omitempty"`
+	Since      time.Time            `json:"since"`
+	Opened     time.Time            `json:"opened"`
+	Ended      time.Time            `json:"ended"`
+	Confidence float64              `json:"confidence"`
+	Conclusive bool                 `json:"conclusive"`
+	Cause      string               `json:"cause"`
+	Because    string               `json:"because"`
+	Simulated  bool                 `json:"simulated"`
+	Whole      int                  `json:"whole"`
+	Repeats    int                  `json:"repeats,omitempty"`
+	Reopened   int                  `json:"reopened"`
+	MergedInto autoheal.IncidentID  `json:"mergedInto"`
+	Persistent bool                 `json:"persistent,omitempty"` // cleared, as too often before
+	Evidence   []autoheal.Signal    `json:"evidence"`
+	EvidenceN  int                  `json:"evidenceN"`
+	Told       *blame               `json:"told,omitempty"`  // of a network partition: who holds it up
+	Pairs      []pair               `json:"pairs,omitempty"` // of the nodes that are compared
 
 	Steps      map[string]journal.StepDone       `json:"steps"`             // steps on the subject that ended
 	StepsAt    map[string]time.Time              `json:"stepsAt,omitempty"` // and when

@@ -73,8 +73,8 @@ func (c *Core) isolate(i *incident, n *autoheal.Node, evidence string) bool {
 			})
 			return false
 		}
-		if i.comparison(n.ID) == evidence && !c.comparedLately(i) {
-			return false // it is looked at again, and then decided anew
+		if i.comparison(n.ID, time.Time{}) == evidence && !c.stillFails(i, n.ID) {
+			return false
 		}
 		c.send(p, nil)
 		return false
@@ -93,19 +93,19 @@ func (c *Core) isolate(i *incident, n *autoheal.Node, evidence string) bool {
 	return false
 }
 
-// comparedLately reports whether what comparing the nodes has said may be acted upon; what is too old (behaviour A6), because
-// something has held the step, is asked for anew, and if nobody answers it says nothing any more.
-func (c *Core) comparedLately(i *incident) bool {
+// stillFails reports whether what comparing a node with its peers has said is no older than what may be acted upon (behaviour
+// A6). If something has held the step for so long, they are asked anew, and what does not hold any more isolates nobody.
+func (c *Core) stillFails(i *incident, id autoheal.NodeID) bool {
 	old := c.now.Add(-c.pol.Evidence.MaxAge)
-	if !i.PairsAt.Before(old) {
+	if i.comparison(id, old) != "" {
 		return true
 	}
 	asked, finished := slices.Concat(i.Told.Suspects, i.Told.Peers), true
-	for _, id := range asked {
-		finished = c.compare(i, id, asked, old) && finished
+	for _, n := range asked {
+		finished = c.compare(i, n, asked, old) && finished
 	}
 	if finished {
-		c.stepDone(i, string(policy.StepIsolate), "skipped", "what comparing the nodes has said is out of date, and they do not answer anew")
+		c.stepDone(i, string(policy.StepIsolate), "skipped", fmt.Sprintf("what comparing %s with its peers has said does not hold any more", id))
 	}
 	return false
 }
@@ -127,7 +127,7 @@ func (c *Core) whomToIsolate(i *incident) (autoheal.NodeID, string) {
 	for _, id := range i.Told.Suspects {
 		why := c.linkEvidence(id)
 		if why == "" {
-			why = i.comparison(id)
+			why = i.comparison(id, time.Time{})
 		}
 		if why == "" && id == i.Told.Node {
 			why = c.record24(id)
@@ -161,11 +161,12 @@ func (c *Core) linkEvidence(id autoheal.NodeID) string {
 	return ""
 }
 
-// comparison is what comparing a node with its peers says: it fails with two or more of them, which reach each other.
-func (i *incident) comparison(id autoheal.NodeID) string {
+// comparison is what comparing a node with its peers has said since then: it fails with two or more of them, which reach each
+// other.
+func (i *incident) comparison(id autoheal.NodeID, since time.Time) string {
 	lost := map[[2]autoheal.NodeID]bool{} // whether a direction is lost
 	for _, p := range i.Pairs {
-		if p.Sent > 0 {
+		if p.Sent > 0 && !p.At.Before(since) {
 			lost[[2]autoheal.NodeID{p.From, p.To}] = 2*p.Lost >= p.Sent
 		}
 	}
@@ -250,13 +251,8 @@ func (c *Core) isolatedLately(gangs []autoheal.GangID) (time.Time, bool) {
 	return until, !until.IsZero()
 }
 
-// staysIsolated tells that a node stays out of use until a person has looked at it. What its drain took from the budget
-// comes back when that is over, which may be before anything is heard of the node again.
-func (c *Core) staysIsolated(i *incident, n *autoheal.Node, o *isolation, k key) {
-	c.drained(n)
-	if at := o.At.Add(2 * c.pol.Node.ProbeTimeout); c.now.Before(at) {
-		c.after(k, at)
-	}
+// alertIsolated tells that a node stays out of use until a person has looked at it.
+func (c *Core) alertIsolated(i *incident, n *autoheal.Node, o *isolation) {
 	c.alert(i, alertSpec{
 		name: "node-quarantined", severity: autoheal.SeverityCritical, dedup: autoheal.NodeRef(n.ID).String() + " isolated " + string(o.Incident),
 		text: fmt.Sprintf("node %s is isolated because of its network: %s. Nothing is placed there, and what ran there is moved. Look at its adapter, its cable and its port of the switch, then run autoheal uncordon %s", n.ID, o.Evidence, n.ID),

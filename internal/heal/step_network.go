@@ -51,7 +51,11 @@ func (c *Core) stepCollectNetwork(i *incident) bool {
 		c.tellLink(i)
 	}
 	if i.Told == nil || !c.toldForNow(i) {
-		return c.restarted(i) // its recovery tells; where there is none there is nothing to tell
+		if !c.restarted(i) {
+			return false // its recovery tells
+		}
+		c.stepDone(i, string(policy.StepCollectNetwork), "skipped", "its ranks were seen to before they were heard")
+		return true
 	}
 	asked := slices.Concat(i.Told.Suspects, i.Told.Peers)
 	finished := true

@@ -41,6 +41,10 @@ func (f *fleet) collect(a autoheal.Action, answer func(autoheal.Result)) {
 		return
 	}
 	f.w.q.after(time.Second, func() {
+		if err := f.admit(a); err != nil { // another healer has taken over meanwhile
+			answer(f.refused(a, err))
+			return
+		}
 		if len(a.Params.Peers) > 0 {
 			f.w.tellNetwork(a, m)
 		}
@@ -258,5 +262,14 @@ func (s *sim) breakAdapter(m *machine, d time.Duration) {
 	s.later(d, func() {
 		fatal.Clears = true
 		s.w.kernelSays(m, fatal)
+	})
+}
+
+// lookAtIsolated has a person look at a node that was isolated, after a while, and let work onto it again.
+func (s *sim) lookAtIsolated(id autoheal.NodeID) {
+	s.q.after(90*time.Minute, func() {
+		if !s.done {
+			s.person("ann", autoheal.CommandVerb(autoheal.Uncordon), autoheal.NodeRef(id))
+		}
 	})
 }

@@ -291,6 +291,9 @@ func (s *sim) durable(step []journal.Record) {
 		if p, ok := r.Data.(journal.AlertQueued); ok && p.Name == "node-quarantined" {
 			node, _, _ := strings.Cut(strings.TrimPrefix(p.DedupKey, "node/"), " ") // the incident may be that of its domain
 			s.offenders[autoheal.NodeID(node)] = true
+			if strings.Contains(p.DedupKey, " isolated ") {
+				s.lookAtIsolated(autoheal.NodeID(node))
+			}
 		}
 	}
 }
