@@ -102,6 +102,8 @@ func (c *Core) done(i *incident, rec *recovery, end autoheal.RecoveryEnd, why st
 			c.strand(c.v.cur[w])
 			c.look(c.v.cur[w])
 		}
+	}
+	if end == autoheal.EndLeftAlone || end == autoheal.EndRecovered {
 		c.lookAgain(rec)
 	}
 }
