@@ -131,6 +131,7 @@ func (c *Core) drained(n *autoheal.Node) {
 		if b.Open[id].Target.ID == string(n.ID) && a != nil && a.Verb == autoheal.Drain && !a.pending() && c.now.Sub(a.ResultAt) > c.pol.Node.ProbeTimeout {
 			c.giveBack(inc, budgetDisrupt, id, false)
 		if b.Open[id].Target.ID != string(n.ID) || a == nil || a.pending() {
+		if b.Open[id].Target.ID != string(n.ID) || a == nil || a.Verb == autoheal.Stop || a.pending() {
 			continue
 		}
 		if at := a.ResultAt.Add(c.pol.Node.ProbeTimeout); !c.now.After(at) { // what is seen of the node may be older than the drain

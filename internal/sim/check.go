@@ -35,7 +35,6 @@ func allCheckers() []checker {
 		selectionNamed(), preemptsWhole(), roomJust(), roomKept(), givenBack(), intentFirst(), epochRises(), rightGeneration(), freshEvidence(), graceKept(), syncedOnly(), stormHolds(), settles(),
 		budgetKept(), ownMarksOnly(), handsOff(), restartsBounded(), hedgesKept(), causesShared(), approvalsKept(),
 		isolationJustified(), isolationRare(), toldFirst(), crashIsNoPartition(),
-		budgetKept(), ownMarksOnly(), handsOff(), restartsBounded(), hedgesKept(), causesShared(),
 		recordsInOrder(), legalOnly(), accountWritten(), pagedInTime(),
 		repairsIdle(), repairsBounded(), evidenceFirst(), testedReturn(), gpusReturn(),
 		incidentsMove(), sleepsWell(), marksReturn(), nothingLost(), comesToRest(), bookIsTrue(), awayIsHarmless(),
