@@ -128,10 +128,7 @@ func (c *Core) drained(n *autoheal.Node) {
 	}
 	for _, id := range slices.Sorted(maps.Keys(b.Open)) {
 		inc, a := c.findAction(id)
-		if b.Open[id].Target.ID == string(n.ID) && a != nil && a.Verb == autoheal.Drain && !a.pending() && c.now.Sub(a.ResultAt) > c.pol.Node.ProbeTimeout {
-			c.giveBack(inc, budgetDisrupt, id, false)
-		if b.Open[id].Target.ID != string(n.ID) || a == nil || a.pending() {
-		if b.Open[id].Target.ID != string(n.ID) || a == nil || a.Verb == autoheal.Stop || a.pending() {
+		if b.Open[id].Target.ID != string(n.ID) || a == nil || a.Verb != autoheal.Drain || a.pending() {
 			continue
 		}
 		if at := a.ResultAt.Add(c.pol.Node.ProbeTimeout); !c.now.After(at) { // what is seen of the node may be older than the drain

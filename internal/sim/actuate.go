@@ -14,7 +14,6 @@ func verbs() []autoheal.Verb {
 	return []autoheal.Verb{
 		autoheal.Cordon, autoheal.Uncordon, autoheal.QuarantineGPU, autoheal.ReleaseGPU, autoheal.Drain, autoheal.Stop, autoheal.Start,
 		autoheal.Scale, autoheal.Pause, autoheal.Resume, autoheal.ResetGPU, autoheal.Reboot, autoheal.Collect, autoheal.Test, autoheal.Refresh,
-		autoheal.Scale, autoheal.Pause, autoheal.Resume, autoheal.Refresh, autoheal.Collect,
 	}
 }
 
@@ -45,11 +44,11 @@ func (f *fleet) act(a autoheal.Action, answer func(autoheal.Result)) {
 		answer(f.done(a, f.stopProof(a)))
 		return
 	}
-	switch a.Verb {
-	case autoheal.Stop:
+	switch {
+	case a.Verb == autoheal.Stop:
 		f.stop(a, answer)
 		return
-	case autoheal.Collect:
+	case a.Verb == autoheal.Collect && (len(a.Params.Peers) > 0 || a.Target.Kind == autoheal.RefWorkload):
 		f.collect(a, answer)
 		return
 	}

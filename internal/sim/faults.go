@@ -16,8 +16,7 @@ type faultKind struct {
 
 // faultKinds are all that can go wrong.
 func faultKinds() []faultKind {
-	return slices.Concat(nodeFaults(), workFaults(), gpuFaults(), healerFaults(), peopleFaults())
-	return slices.Concat(nodeFaults(), wireFaults(), workFaults(), healerFaults(), peopleFaults())
+	return slices.Concat(nodeFaults(), wireFaults(), workFaults(), gpuFaults(), healerFaults(), peopleFaults())
 }
 
 func nodeFaults() []faultKind {

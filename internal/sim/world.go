@@ -69,8 +69,6 @@ type loss struct {
 func newWorld(seed uint64, pol *policy.Policy, nodes, gpus int) *world {
 	w := &world{
 		q: newQueue(), rng: rand.New(rand.NewPCG(seed, 1)), pol: pol, byID: map[autoheal.NodeID]*machine{}, watch: nobody{}, allGPUs: map[autoheal.GPUID]bool{},
-		embedded: true, trust: true,
-		q: newQueue(), rng: rand.New(rand.NewPCG(seed, 1)), pol: pol, byID: map[autoheal.NodeID]*machine{}, watch: nobody{},
 		embedded: true, trust: true, wire: newWire(),
 	}
 	for n := range nodes {
