@@ -55,6 +55,11 @@ func (c *Core) hedgeable(i *incident, rec *recovery) bool {
 		c.waitsForSilence(i, rec) && (s == nil || s.Released)
 }
 
+// hedgeableClass reports whether a workload is of the sort that is hedged.
+func hedgeableClass(w *autoheal.Workload) bool {
+	return w.Class == autoheal.Critical && !w.AtMostOnce && w.Gang == ""
+}
+
 // hedgeAt is when what is on a silent node gets its extra copy: so long after the last contact, and not before every other
 // node has had the time to miss a probe, because a healer that sees nobody must not take it for the fault of one node.
 func (c *Core) hedgeAt(i *incident, id autoheal.NodeID) time.Time {

@@ -341,6 +341,9 @@ func (c *Core) why(r autoheal.Ref) (autoheal.Why, error) {
 		fmt.Sprintf("%s is of class %s (by %s): it should be back within %s.", w.ID, w.Class, w.ClassRule, c.pol.Objective(w)),
 		fmt.Sprintf("If its process ends, it is restarted after %s; at %d crashes it is paused.", c.pol.RestartWait(w, 1), c.pol.MaxRestarts(w)+1),
 		fmt.Sprintf("If its node goes silent, it waits %s.", c.pol.Grace(w)))
+	if c.pol.Node.Hedge.Enabled && hedgeableClass(w) {
+		out.Text = append(out.Text, fmt.Sprintf("Before that, %s after the last contact or as soon as every other node had the time to miss a probe, it has an extra copy elsewhere, if there is room.", c.pol.Node.Hedge.After))
+	}
 	c.givesWay(w, &out)
 	out.Warnings = append(out.Warnings, c.pol.SubmitWarnings(w)...)
 	if no := c.tooLarge(w); no != "" {
