@@ -106,7 +106,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	timer := e.opt.Clock.NewTimer(0)
 	defer timer.Stop()
 	e.looked = e.opt.Clock.Now()
-	e.asked = e.looked
+	e.asked, e.beaten = e.looked, e.looked // what it says first is said once it has looked
 	for {
 		e.beats.Add(1)
 		if e.opt.Round != nil && e.blocked == nil {

@@ -78,8 +78,6 @@ func (i *incident) view() autoheal.Incident {
 	for _, a := range i.Actions {
 		v.Actions = append(v.Actions, a.view())
 	}
-	v.Shadow = slices.Clone(i.Shadow)
-	neverNil(&v.Shadow)
 	neverNil(&v.Evidence)
 	neverNil(&v.Actions)
 	neverNil(&v.Timeline)
@@ -103,6 +101,8 @@ func (i *incident) brief() autoheal.Incident {
 	neverNil(&v.Holds)
 	neverNil(&v.Recoveries)
 	neverNil(&v.Recommendations)
+	v.Shadow = slices.Clone(i.Shadow)
+	neverNil(&v.Shadow)
 	return v
 }
 
