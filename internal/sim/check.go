@@ -37,7 +37,7 @@ func allCheckers() []checker {
 		isolationJustified(), isolationRare(), toldFirst(), crashIsNoPartition(),
 		recordsInOrder(), legalOnly(), accountWritten(), pagedInTime(),
 		repairsIdle(), repairsBounded(), evidenceFirst(), testedReturn(), gpusReturn(),
-		incidentsMove(), sleepsWell(), marksReturn(), nothingLost(), comesToRest(), bookIsTrue(), awayIsHarmless(),
+		incidentsMove(), sleepsWell(), workEnds(), marksReturn(), nothingLost(), comesToRest(), bookIsTrue(), awayIsHarmless(),
 	}
 }
 

@@ -27,6 +27,26 @@ func legalOnly() checker {
 	return c
 }
 
+// busiest is how many Steps a core may take of its own accord within a minute: a retry every second for each of many things.
+const busiest = 5000
+
+func workEnds() checker {
+	c := checker{name: "work-ends", says: "Without news the core has little to do: it does not decide the same over and over."}
+	var since time.Time
+	steps := 0
+	c.stepped = func(s *sim, _ *healer, in heal.Input, ready heal.Ready) {
+		if len(in.Events)+len(in.Results)+len(in.Commands) > 0 || len(ready.Records) == 0 {
+			return
+		}
+		if s.q.now.Sub(since) > time.Minute {
+			since, steps = s.q.now, 0
+		}
+		steps++
+		s.check(c.name, steps <= busiest, "%d Steps with records and without news within %s, the last record: %s", steps, s.q.now.Sub(since), ready.Records[0].Type)
+	}
+	return c
+}
+
 func accountWritten() checker {
 	c := checker{name: "account", says: "An incident that ends has its post-mortem in the same Step; one that is escalated, and a storm, has paged."}
 	c.durable = func(s *sim, r journal.Record, step []journal.Record) {
