@@ -1,6 +1,7 @@
 package autoheal_test
 
 import (
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -76,5 +77,27 @@ func TestCheckLabelsRefused(t *testing.T) {
 	_, problems := autoheal.ParseLabels(map[string]string{autoheal.LabelHealth: "tcp :80", autoheal.LabelHealthTimeout: "1m"})
 	if len(problems) != 1 || !strings.Contains(problems[0].Error(), "longer than the interval") {
 		t.Errorf("timeout beyond interval: %v", problems)
+	}
+}
+
+// TestLabelsAreDocumented: what is refused names the known keys, and each of them is explained.
+func TestLabelsAreDocumented(t *testing.T) {
+	_, problems := autoheal.ParseLabels(map[string]string{autoheal.LabelPrefix + "nonsense": "x"})
+	if len(problems) != 1 {
+		t.Fatal(problems)
+	}
+	_, known, _ := strings.Cut(problems[0].Detail, "known are ")
+	text, err := os.ReadFile("docs/labels.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys := strings.Split(known, ", ")
+	if len(keys) < 20 {
+		t.Fatalf("only %d keys are known: %s", len(keys), known)
+	}
+	for _, k := range keys {
+		if !strings.Contains(string(text), "`"+k+"`") {
+			t.Errorf("docs/labels.md does not explain %s", k)
+		}
 	}
 }

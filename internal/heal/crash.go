@@ -232,6 +232,9 @@ func (c *Core) stepReset(id autoheal.WorkloadID) {
 	if w == nil || r == nil || w.State != autoheal.Running || w.Attempt <= r.Attempt || r.Count == 0 && r.OOMSteps == 0 {
 		return // what has been counted is not forgiven for having run before
 	}
+	if r.Attempt >= w.Attempt { // it is what was counted: it runs, and is about to be ended for its checks
+		return
+	}
 	if at := w.StartedAt.Add(c.pol.Workload.RestartReset); c.now.Before(at) {
 		c.after(key{what: dutyReset, w: id}, at)
 		return

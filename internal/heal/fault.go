@@ -231,7 +231,7 @@ func (c *Core) lasting(i *incident) bool {
 	if !fine {
 		return true // its next event wakes the incident
 	}
-	if at := since.Add(c.returnDwell(autoheal.NodeRef(id).String())); c.now.Before(at) {
+	if at := since.Add(c.pol.Node.ReturnDwell); c.now.Before(at) {
 		c.after(key{inc: i.ID}, at)
 		return true
 	}

@@ -86,6 +86,31 @@ func (c *Core) readyToEnd(i *incident, rec *recovery) bool {
 	return rec.Rung == string(policy.StepPause) || c.captured(i, rec) // what is paused is left running
 }
 
+// eased leaves a workload alone that was to be ended and whose reason is gone before anything of it was: a stop may have
+// been held for long.
+func (c *Core) eased(i *incident, rec *recovery) bool {
+	if i.Kind != autoheal.HealthCheck && i.Kind != autoheal.NodeFault || c.anyEnded(rec) {
+		return false
+	}
+	for n, id := range rec.Members {
+		w := c.v.attempt(id, rec.Attempts[n])
+		if w == nil || !c.v.synced {
+			return false
+		}
+		if a := c.newestAction(i, autoheal.Stop, w.Ref()); a != nil && (a.pending() || a.Outcome == autoheal.OutcomeDone) {
+			return false // it is on its way; one that nobody knows of is not sent again
+		}
+	}
+	if i.Kind == autoheal.NodeFault {
+		return c.faultPassed(i, rec)
+	}
+	if c.stillFailing(rec) != nil {
+		return false
+	}
+	c.done(i, rec, autoheal.EndLeftAlone, "its checks pass again")
+	return true
+}
+
 // captured asks for the stacks of every copy that is about to be ended and reports whether they are there, or took too
 // long. What is critical is not delayed by it (behaviour F4).
 func (c *Core) captured(i *incident, rec *recovery) bool {

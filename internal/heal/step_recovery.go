@@ -181,6 +181,9 @@ func (c *Core) stepStopping(i *incident, rec *recovery) {
 		c.done(i, rec, autoheal.EndLeftAlone, "the node answers again, and the workload runs on")
 		return
 	}
+	if c.eased(i, rec) {
+		return
+	}
 	worst, ok := c.membersGone(i, rec)
 	if !ok {
 		return

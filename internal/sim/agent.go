@@ -26,6 +26,7 @@ type reply struct {
 	all    bool
 	sent   time.Time // when the poll that it answers was sent
 	status []status
+	faults []string
 }
 
 // status is what an agent says of one attempt. Ages, not times: the two clocks are not compared.
@@ -35,6 +36,9 @@ type status struct {
 	started time.Duration // ago
 	ended   time.Duration
 	exit    *autoheal.Exit
+
+	failing    autoheal.CheckOutcome
+	failingAgo time.Duration
 }
 
 // polled takes in a poll.
@@ -80,7 +84,7 @@ func (m *machine) answer() {
 	}
 	p := m.held
 	m.held = nil
-	r := reply{poll: p.id, n: m.lease.answer(m.clock()), life: m.life, boot: m.boot, all: p.all || p.life != m.life, sent: p.sent}
+	r := reply{poll: p.id, n: m.lease.answer(m.clock()), life: m.life, boot: m.boot, all: p.all || p.life != m.life, sent: p.sent, faults: m.reports()}
 	for _, f := range m.refs() {
 		if r.all || m.boxed[f] {
 			r.status = append(r.status, m.statusOf(m.procs[f]))
@@ -95,6 +99,7 @@ func (m *machine) statusOf(p *proc) status {
 	if !p.live() {
 		s.ended = now.Sub(p.ended)
 	}
+	s.failing, s.failingAgo = p.says(now)
 	return s
 }
 
@@ -176,6 +181,10 @@ type contact struct {
 	polls    int
 	polling  bool
 	lied     bool // a detector says silent though it answers
+
+	faults     []string  // that it reported last
+	faultSince time.Time // without a break; zero = none
+	hard       bool      // one of them, since then, was no shortage
 }
 
 // driver is one life of what stands between the healer and the nodes.
@@ -338,6 +347,7 @@ func (d *driver) answered(m *machine, r reply) {
 	}
 	c.ack, c.answered = r.n, now
 	c.boot = r.boot
+	d.faulty(m, c, r.faults)
 	d.take(m, r)
 	if c.listed {
 		d.setLink(m, autoheal.LinkUp)
@@ -360,7 +370,7 @@ func (d *driver) calm(m *machine, c *contact) bool {
 func (d *driver) take(m *machine, r reply) {
 	f := d.w.fleet
 	for _, s := range r.status {
-		if m.boxed[s.ref] && m.procs[s.ref] != nil && m.procs[s.ref].state == s.state {
+		if p := m.procs[s.ref]; m.boxed[s.ref] && p != nil && p.state == s.state && p.ails() == s.failing {
 			delete(m.boxed, s.ref)
 		}
 		f.observed(m, s)

@@ -35,6 +35,7 @@ func allCheckers() []checker {
 		selectionNamed(), preemptsWhole(), roomJust(), roomKept(), givenBack(), intentFirst(), epochRises(), rightGeneration(), freshEvidence(), graceKept(), syncedOnly(), stormHolds(), settles(),
 		budgetKept(), ownMarksOnly(), handsOff(), restartsBounded(), hedgesKept(), causesShared(), approvalsKept(),
 		isolationJustified(), isolationRare(), toldFirst(), crashIsNoPartition(),
+		endedForReason(), hangsSeenTo(), faultsKept(),
 		recordsInOrder(), legalOnly(), accountWritten(), pagedInTime(),
 		repairsIdle(), repairsBounded(), evidenceFirst(), testedReturn(), gpusReturn(),
 		incidentsMove(), sleepsWell(), workEnds(), marksReturn(), nothingLost(), comesToRest(), bookIsTrue(), awayIsHarmless(),

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -71,6 +72,7 @@ type attempt struct {
 	nominated autoheal.NodeID
 	stop      *stopOrder
 	sentAt    time.Time
+	failing   *autoheal.CheckFailure // as its node said last
 }
 
 type stopOrder struct {
@@ -116,7 +118,10 @@ func (w *workload) listed() []*attempt {
 func (w *workload) view(a *attempt) *autoheal.Workload {
 	v := w.Workload
 	v.State, v.Desired, v.Attempt, v.Node, v.GPUs = a.state, w.desired, a.n, a.node, slices.Clone(a.gpus)
-	v.Ready = a.state == autoheal.Running
+	v.Ready = a.state == autoheal.Running && (a.failing == nil || a.failing.What != autoheal.Unhealthy)
+	if !a.state.Ended() {
+		v.Failing = a.failing
+	}
 	v.Request.MemoryMB = a.memory
 	v.Paused, v.Hedge, v.StartedAt, v.EndedAt, v.Exit, v.Detail = w.paused, a.hedge, a.started, a.ended, a.exit, a.detail
 	v.Replicas = max(w.replicas, 1)
@@ -155,19 +160,15 @@ func (f *fleet) nodeView(m *machine) *autoheal.Node {
 	if f.w.sabotaged("last-contact-too-early") {
 		n.LastSeen = n.LastSeen.Add(-100 * time.Second)
 	}
-	n.Schedulable = len(n.Marks) == 0
+	n.Schedulable, n.Conditions = len(n.Marks) == 0, f.conditions(m)
+	maps.Copy(n.Conditions, c.conditions())
+	maps.Copy(n.Conditions, m.sick.shown.conditions)
+	n.Ready = n.Ready && (len(n.Faults()) == 0 || f.w.sabotaged("faults-take-work"))
 	n.GPUs, n.Jobs = slices.Clone(m.sick.shown.gpus), slices.Clone(m.sick.shown.jobs)
 	for i := range n.GPUs {
 		if mark, ok := f.gpuMarks[n.GPUs[i].UUID]; ok {
 			n.GPUs[i].Quarantined = &mark
 		}
-	}
-	n.Conditions = f.conditions(m)
-	for k, v := range m.sick.shown.conditions {
-		if n.Conditions == nil {
-			n.Conditions = map[string]string{}
-		}
-		n.Conditions[k] = v
 	}
 	return n
 }
@@ -175,14 +176,14 @@ func (f *fleet) nodeView(m *machine) *autoheal.Node {
 // conditions names what keeps a drain from ending.
 func (f *fleet) conditions(m *machine) map[string]string {
 	if f.drains[m.id] == nil {
-		return nil
+		return map[string]string{}
 	}
 	for _, w := range f.order {
 		if a := w.current(); a != nil && a.node == m.id && !a.state.Ended() && a.stop == nil {
 			return map[string]string{"drain_blocked": "no place for " + string(w.ID)}
 		}
 	}
-	return nil
+	return map[string]string{}
 }
 
 // caps are the verbs that work on a node: not every site has a command that reboots, or one that tests.
@@ -215,7 +216,8 @@ func (f *fleet) observed(m *machine, s status) {
 	}
 	now := f.w.wall()
 	if !s.state.Ended() {
-		if a.state == s.state && a.accepted {
+		news := a.checked(s, now)
+		if a.state == s.state && a.accepted && !news {
 			return
 		}
 		if !a.accepted {

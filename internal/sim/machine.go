@@ -76,6 +76,7 @@ type machine struct {
 	sick    sick
 	limbo   []func() // answers and polls that were under way when the way was cut
 	holes   map[string]time.Time
+	faults  map[string]int // that it reports of itself, overlapping
 }
 
 // roughness is one disturbance of a link.
@@ -93,6 +94,7 @@ type proc struct {
 	ended   time.Time
 	exit    *autoheal.Exit
 	starts  int
+	failing failing // what its own checks find
 }
 
 func (p *proc) live() bool { return p.state == autoheal.Running || p.state == autoheal.Scheduled }

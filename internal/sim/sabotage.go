@@ -44,6 +44,7 @@ func Sabotages() []Sabotage {
 		{"target-is-lost", "an action leaves without saying for what", []string{"crash", "cut"}, 0},
 		{"preempts-at-will", "whatever is stopped is stopped for somebody else", []string{"cut", "partition", "operator_stops"}, 0},
 		{"rooms-are-not-kept", "a place that was made for one workload goes to whoever comes first", []string{"exhaustion"}, 0},
+		{"faults-take-work", "work is placed on a node that reports a fault", []string{"node_disk_full", "machine_check", "crash"}, 0},
 		{"silence-is-an-exit", "the driver reports what it cannot see as ended", []string{"cut", "partition", "node_crash"}, 0},
 	}
 }

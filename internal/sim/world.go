@@ -88,7 +88,7 @@ const (
 func (w *world) addMachine(seed uint64, n, gpus int) {
 	m := &machine{
 		w: w, id: autoheal.NodeID(fmt.Sprintf("n%d", n+1)), rng: rand.New(rand.NewPCG(seed, uint64(n)+2)), on: true, boot: 1, life: 1,
-		memory: 64 << 10, cpu: 32000, procs: map[ref]*proc{}, boxed: map[ref]bool{}, holes: map[string]time.Time{},
+		memory: 64 << 10, cpu: 32000, procs: map[ref]*proc{}, boxed: map[ref]bool{}, holes: map[string]time.Time{}, faults: map[string]int{},
 		labels: map[string]string{
 			autoheal.LabelRack: fmt.Sprintf("r%d", n/perRack+1), autoheal.LabelZone: fmt.Sprintf("z%d", n/perZone+1),
 			autoheal.LabelFabric: fmt.Sprintf("f%d", n%2+1),
