@@ -183,7 +183,7 @@ func (c *Core) faultPassed(i *incident, rec *recovery) bool {
 
 // reportsFaults reports whether what an incident rests on is said by conditions of the node, too: then their end is its end.
 func reportsFaults(i *incident) bool {
-	return slices.ContainsFunc(i.Evidence, func(s autoheal.Signal) bool { return strings.HasPrefix(s.Rule, "condition/") })
+	return strings.HasPrefix(i.Because, "node_fault."+autoheal.CondFault) || slices.ContainsFunc(i.Evidence, func(s autoheal.Signal) bool { return strings.HasPrefix(s.Rule, "condition/") })
 }
 
 // lookAtNode has the detectors look again at a node whose other incident has ended.
@@ -195,8 +195,8 @@ func (c *Core) lookAtNode(id autoheal.NodeID) {
 
 // stopBudget is the budget from which a copy that runs is ended: what is taken off a node that answers is disruption
 // (behaviour D4), counted in nodes.
-func stopBudget(i *incident) string {
-	if i.Kind == autoheal.NodeFault {
+func stopBudget(i *incident, w *autoheal.Workload) string {
+	if i.Kind == autoheal.NodeFault && w.Node == i.at() { // a copy elsewhere that does not come up is no further disruption
 		return budgetDisrupt
 	}
 	return ""

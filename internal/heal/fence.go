@@ -87,7 +87,7 @@ func whyStopped(i *incident, rec *recovery) string {
 func (c *Core) stopCopy(i *incident, rec *recovery, w *autoheal.Workload, why string) {
 	c.insist(&proposal{
 		i: i, rec: rec, k: key{inc: i.ID, w: rec.Workload}, verb: autoheal.Stop, target: w.Ref(), step: policy.Step(rec.Rung),
-		node: c.v.nodes[w.Node], reason: why, params: autoheal.ActionParams{Attempt: w.Attempt, Grace: stopGrace(rec.Class)}, budget: stopBudget(i),
+		node: c.v.nodes[w.Node], reason: why, params: autoheal.ActionParams{Attempt: w.Attempt, Grace: stopGrace(rec.Class)}, budget: stopBudget(i, w),
 	})
 }
 

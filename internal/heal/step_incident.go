@@ -359,6 +359,9 @@ func (c *Core) ended(i *incident) {
 		c.gpuEnded(i)
 	}
 	c.notifyEnd(i)
+	for _, w := range i.Order { // however it ended
+		c.stopsOver(i, i.Recoveries[w])
+	}
 	if i.Subject.Kind == autoheal.RefNode && i.Kind != autoheal.NodeFault {
 		c.lookAtNode(autoheal.NodeID(i.Subject.ID))
 	}

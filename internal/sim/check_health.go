@@ -103,3 +103,16 @@ func faultsKept() checker {
 	}
 	return c
 }
+
+// lasts reports whether an incident has nothing left to do but to wait for the end of its node's fault.
+func (i *noted) lasts() bool {
+	if i.kind != autoheal.NodeFault {
+		return false
+	}
+	for _, rec := range i.recs {
+		if rec.step != autoheal.StepDone {
+			return false
+		}
+	}
+	return true
+}

@@ -111,7 +111,7 @@ func incidentsMove() checker {
 		}
 		for _, id := range s.book.order {
 			i := s.book.incidents[id]
-			if i.phase.Ended() || i.kind == autoheal.NodeOffline && s.silent(i) && s.handsTied() {
+			if i.phase.Ended() || i.kind == autoheal.NodeOffline && s.silent(i) && s.handsTied() || i.lasts() {
 				continue
 			}
 			quiet := s.w.wall().Sub(i.touched)
