@@ -14,9 +14,24 @@ type faultKind struct {
 	begin  func(s *sim, f Fault)
 }
 
-// faultKinds are all that can go wrong.
+// faultKinds are what goes wrong by chance.
 func faultKinds() []faultKind {
 	return slices.Concat(nodeFaults(), wireFaults(), workFaults(), gpuFaults(), healerFaults(), peopleFaults())
+}
+
+// namedKinds are all that can go wrong: also what is drawn only when a run names its faults.
+func namedKinds() []faultKind { return slices.Concat(faultKinds(), healthFaults()) }
+
+// healthFaults are drawn where they are named. Beside every other fault several kinds of incident then meet on one node, which
+// the invariants of each do not expect of the others.
+func healthFaults() []faultKind {
+	return []faultKind{
+		{"node_disk_full", 2, func(s *sim, f Fault) { s.ail(s.node(f), autoheal.CondDiskFull, f.For) }},
+		{"node_pressure", 2, func(s *sim, f Fault) { s.ail(s.node(f), autoheal.CondMemory, f.For) }},
+		{"machine_check", 1, func(s *sim, f Fault) { s.ail(s.node(f), autoheal.CondFault+"host/mce", f.For) }},
+		{"hangs", 4, func(s *sim, f Fault) { s.hang(s.work(f), f) }},
+		{"health_flaps", 2, func(s *sim, f Fault) { s.wobble(s.work(f), f) }},
+	}
 }
 
 func nodeFaults() []faultKind {
@@ -43,9 +58,6 @@ func nodeFaults() []faultKind {
 		{"observer_blind", 2, func(s *sim, f Fault) { s.blind(f.For) }},
 		{"detector_lies", 2, func(s *sim, f Fault) { s.lie(s.node(f), f.For) }},
 		{"false_signals", 1, func(s *sim, f Fault) { s.falseSignals(s.node(f), f) }},
-		{"node_disk_full", 2, func(s *sim, f Fault) { s.ail(s.node(f), autoheal.CondDiskFull, f.For) }},
-		{"node_pressure", 2, func(s *sim, f Fault) { s.ail(s.node(f), autoheal.CondMemory, f.For) }},
-		{"machine_check", 1, func(s *sim, f Fault) { s.ail(s.node(f), autoheal.CondFault+"host/mce", f.For) }},
 		{"signal_storm", 1, func(s *sim, f Fault) { s.signals(s.node(f), 50*f.Count) }},
 	}
 }
@@ -84,8 +96,6 @@ func workFaults() []faultKind {
 		{"bad_image", 1, func(s *sim, f Fault) { s.badImage(s.work(f), f.For) }},
 		{"completes", 1, func(s *sim, f Fault) { s.complete(s.work(f)) }},
 		{"exhaustion", 2, func(s *sim, f Fault) { s.exhaust(f) }},
-		{"hangs", 4, func(s *sim, f Fault) { s.hang(s.work(f), f) }},
-		{"health_flaps", 2, func(s *sim, f Fault) { s.wobble(s.work(f), f) }},
 		{"slow_start", 1, func(s *sim, f Fault) { s.slowStart(s.work(f), f.For) }},
 	}
 }

@@ -82,7 +82,7 @@ var seldom = map[string]time.Duration{"healer_away": 2 * time.Hour}
 func newDrawer(seed uint64, cfg Config, length time.Duration) *drawer {
 	d := &drawer{rng: rand.New(rand.NewPCG(seed, 77)), kinds: faultKinds(), block: blockOf(seed), left: map[string]int{}}
 	if len(cfg.Kinds) > 0 {
-		d.kinds = slices.DeleteFunc(d.kinds, func(k faultKind) bool { return !slices.Contains(cfg.Kinds, k.name) })
+		d.kinds = slices.DeleteFunc(namedKinds(), func(k faultKind) bool { return !slices.Contains(cfg.Kinds, k.name) })
 		d.block = slices.DeleteFunc(d.block, func(t Triple) bool { return !slices.Contains(cfg.Kinds, t.Kind) })
 	}
 	for _, k := range d.kinds {

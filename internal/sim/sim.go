@@ -134,7 +134,7 @@ func newSim(seed uint64, cfg Config) *sim {
 	case 9:
 		w.embedded, w.trust = false, false
 	}
-	for _, k := range faultKinds() {
+	for _, k := range namedKinds() {
 		s.kinds[k.name] = k
 	}
 	s.checkers = allCheckers()
