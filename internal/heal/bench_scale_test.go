@@ -84,6 +84,7 @@ func (s *site) quietOnce() {
 func (s *site) lose(nodes int) {
 	s.links(nodes, autoheal.LinkSilent, func(k int) int { return k + k/31 })
 }
+
 func (s *site) find(nodes int) { s.links(nodes, autoheal.LinkUp, func(k int) int { return k + k/31 }) }
 
 // loseZone lets all nodes of the first of ten zones fall silent at once.
