@@ -114,6 +114,9 @@ func (c *Core) findWorkload(f autoheal.Finding, open *incident) {
 	}
 	node := c.onNode(failedNode(c, f))
 	last := c.d.Incidents[c.ix.last[f.Subject.String()]]
+	if open != nil && open.Kind == autoheal.ResourceExhaustion { // it had its place, and that incident ends: see stepExhausted
+		open = nil
+	}
 	switch {
 	case open != nil:
 	case node != nil && node.Kind == autoheal.NodeOffline && f.Kind != autoheal.HealthCheck:

@@ -27,22 +27,33 @@ func legalOnly() checker {
 	return c
 }
 
-// busiest is how many Steps a core may take of its own accord within a minute: a retry every second for each of many things.
-const busiest = 5000
+// How many Steps a core may take of its own accord at one instant, and of any kind within a minute: a retry every second for
+// each of many things, with what comes of it.
+const (
+	mostAtOnce = 50
+	busiest    = 20000
+)
 
 func workEnds() checker {
-	c := checker{name: "work-ends", says: "Without news the core has little to do: it does not decide the same over and over."}
-	var since time.Time
-	steps := 0
+	c := checker{name: "work-ends", says: "The core comes to an end with what it takes in: it does not decide the same over and over."}
+	var instant, minute time.Time
+	atOnce, steps := 0, 0
 	c.stepped = func(s *sim, _ *healer, in heal.Input, ready heal.Ready) {
-		if len(in.Events)+len(in.Results)+len(in.Commands) > 0 || len(ready.Records) == 0 {
+		if len(ready.Records) == 0 {
 			return
 		}
-		if s.q.now.Sub(since) > time.Minute {
-			since, steps = s.q.now, 0
+		if s.q.now.Sub(minute) > time.Minute {
+			minute, steps = s.q.now, 0
 		}
 		steps++
-		s.check(c.name, steps <= busiest, "%d Steps with records and without news within %s, the last record: %s", steps, s.q.now.Sub(since), ready.Records[0].Type)
+		last := ready.Records[len(ready.Records)-1]
+		s.check(c.name, steps <= busiest, "%d Steps with records since %s, the last record: %s of %s", steps, minute, last.Type, last.Incident)
+		if len(in.Events)+len(in.Results)+len(in.Commands) > 0 || !s.q.now.Equal(instant) {
+			instant, atOnce = s.q.now, 0
+			return
+		}
+		atOnce++
+		s.check(c.name, atOnce <= mostAtOnce, "%d Steps with records and without news at %s, the last record: %s of %s", atOnce, instant, last.Type, last.Incident)
 	}
 	return c
 }

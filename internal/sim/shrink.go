@@ -6,8 +6,12 @@ import (
 	"slices"
 )
 
-// mostShrinks bounds how often a script is tried with less in it.
-const mostShrinks = 150
+// How often a script is tried with less in it, and how many Steps of the core these tries take together: counted and not
+// timed, so that the same violation has the same script on every machine.
+const (
+	mostShrinks     = 150
+	mostShrinkSteps = 20_000
+)
 
 // transcriptLines is how much of the transcript a violation carries.
 const transcriptLines = 60
@@ -38,14 +42,19 @@ func explain(ctx context.Context, r result, cfg Config, shorten bool) Violation 
 func shrink(ctx context.Context, r result, cfg Config) []Fault {
 	cfg.Record = false
 	sc := slices.Clone(r.script)
-	tries := 0
+	tries, steps := 0, 0
+	spent := func() bool { return tries >= mostShrinks || steps >= mostShrinkSteps || ctx.Err() != nil }
 	breaks := func(part []Fault) bool {
+		if spent() {
+			return false
+		}
 		tries++
 		cfg.Script = part
 		if part == nil {
 			cfg.Script = []Fault{}
 		}
 		again := one(ctx, r.seed, cfg)
+		steps += again.steps
 		return again.broken != nil && again.broken.Checker == r.broken.Checker
 	}
 	// What comes after the violation had no part in it.
@@ -54,9 +63,9 @@ func shrink(ctx context.Context, r result, cfg Config) []Fault {
 			sc = slices.Clone(part)
 		}
 	}
-	for size := max(1, len(sc)/2); tries < mostShrinks; size = max(1, size/2) {
+	for size := max(1, len(sc)/2); !spent(); size = max(1, size/2) {
 		removed := false
-		for at := 0; at < len(sc) && tries < mostShrinks; {
+		for at := 0; at < len(sc) && !spent(); {
 			part := slices.Concat(sc[:at], sc[min(at+size, len(sc)):])
 			if breaks(part) {
 				sc, removed = part, true
