@@ -22,6 +22,9 @@ type room struct {
 	Begun    time.Time           `json:"begun"` // zero: it is only proposed
 }
 
+// endBy is when what gives way has ended, or the plan is given up.
+func (r *room) endBy(grace time.Duration) time.Time { return r.Begun.Add(grace + roomPatience) }
+
 // preempted is what was taken from a workload, or from the replicas of a service.
 type preempted struct {
 	Workload autoheal.WorkloadID `json:"workload"`
@@ -124,6 +127,7 @@ func (x *index) setRooms(d *durable) {
 			x.rooms[v.Workload] = lead
 		}
 		for _, s := range rm.Services {
+			x.rooms[s.Workload] = lead // what it is asked is answered in its name
 			for _, id := range s.Replicas {
 				x.rooms[id] = lead
 			}

@@ -254,7 +254,7 @@ func (c *Core) followRoom(rm *room, k key) {
 			left = shrinks
 		}
 	}
-	by := rm.Begun.Add(grace + roomPatience)
+	by := rm.endBy(grace)
 	switch until := c.roomKept(rm, class); {
 	case why != "" && left == "":
 		c.roomOver(rm, made, why)

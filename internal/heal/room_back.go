@@ -31,13 +31,13 @@ func (c *Core) stepBack() {
 	k := key{what: dutyBack}
 	s := c.d.Scaled[len(c.d.Scaled)-1]
 	p, i := c.v.cur[s.Workload], c.d.Incidents[s.Incident]
-	over := func(why string) {
-		c.record(s.Incident, journal.ScaledBack{Workload: s.Workload, Replicas: s.Now, Over: true, Reason: why})
+	over := func(replicas int, why string) {
+		c.record(s.Incident, journal.ScaledBack{Workload: s.Workload, Replicas: replicas, Over: true, Reason: why})
 		c.dirty[k] = true
 	}
 	switch {
 	case p == nil || p.Desired == autoheal.DesiredCancelled:
-		over("the service is not wanted any more")
+		over(s.Now, "the service is not wanted any more")
 		return
 	case c.roomBegunFor(s.Workload):
 		c.after(k, c.now.Add(backLook))
@@ -47,8 +47,15 @@ func (c *Core) stepBack() {
 		c.record(s.Incident, journal.ScaledBack{Workload: s.Workload, Replicas: s.Now + 1, Over: done})
 		c.dirty[k] = true
 		return
+	case p.Replicas == s.From && c.mayStillShrink(i, s):
+		c.freeSince = time.Time{}
+		c.after(k, c.now.Add(backLook))
+		return
+	case p.Replicas == s.From:
+		over(s.From, "it has what it had")
+		return
 	case p.Replicas != s.Now:
-		over(fmt.Sprintf("somebody else scaled it to %d", p.Replicas))
+		over(p.Replicas, fmt.Sprintf("somebody else scaled it to %d", p.Replicas))
 		return
 	}
 	if !c.roomForOneMore(p) {
@@ -69,6 +76,13 @@ func (c *Core) stepBack() {
 	}
 	c.scaleTo(i, k, s.Workload, s.At, stepScaleUp, "there has been room for "+policy.FormatDuration(backAfter), autoheal.ActionParams{Replicas: s.Now + 1})
 	c.after(k, c.now.Add(c.pol.Node.ProbeInterval))
+}
+
+// mayStillShrink reports whether a service that is seen with all of its replicas may be so only because what it was asked to
+// give has not been taken in yet: an answer that was lost, or a request that is on its way.
+func (c *Core) mayStillShrink(i *incident, s scaledDown) bool {
+	a := c.scaling(i, s.Workload, s.Now, s.At)
+	return a != nil && c.now.Before(a.Deadline.Add(backLook))
 }
 
 func minTime(a, b time.Time) time.Time {

@@ -173,6 +173,9 @@ func (c *Core) shrink(i *incident, rm *room, k key, grace time.Duration) (left s
 			continue
 		}
 		left = string(s.Workload)
+		if !c.now.Before(rm.endBy(grace)) {
+			continue // what is given up is not asked for any more
+		}
 		params := autoheal.ActionParams{Replicas: s.To, Grace: grace, For: rm.Workload}
 		if n == 0 {
 			params.Rooms = rm.Rooms

@@ -161,7 +161,9 @@ func (c *Core) stopVictims(i *incident, rm *room, k key, grace time.Duration, as
 			params: autoheal.ActionParams{Attempt: v.Attempt, Grace: grace, For: rm.Workload, Rooms: c.roomsFor(rm, w.Node, first)},
 		}
 		first = false
-		c.insist(p)
+		if c.now.Before(rm.endBy(grace)) { // what is given up is not asked for any more
+			c.insist(p)
+		}
 	}
 	return left
 }

@@ -6,6 +6,7 @@ import (
 
 	"autoheal.dev/autoheal"
 	"autoheal.dev/autoheal/internal/journal"
+	plan "autoheal.dev/autoheal/internal/place"
 )
 
 // begunRoom is a plan that was begun.
@@ -17,6 +18,11 @@ type begunRoom struct {
 func (r begunRoom) takes(id autoheal.WorkloadID) bool {
 	return slices.ContainsFunc(r.Victims, func(v journal.RoomVictim) bool { return v.Workload == id }) ||
 		slices.ContainsFunc(r.Services, func(s journal.RoomService) bool { return s.Workload == id || slices.Contains(s.Replicas, id) })
+}
+
+// moves reports whether the plan gives a workload a place of its own: what it holds is free for the rest of its gang.
+func (r begunRoom) moves(id autoheal.WorkloadID) bool {
+	return slices.ContainsFunc(r.Rooms, func(x autoheal.Room) bool { return x.For == id })
 }
 
 // roomJust holds the healer to what it may take from whom when it makes room.
@@ -80,7 +86,7 @@ func (s *sim) justVictims(name string, room begunRoom, before []begunRoom) {
 	for _, x := range room.Rooms {
 		for _, w := range s.w.fleet.order {
 			a := w.current()
-			if a == nil || a.node != x.Node || a.state.Ended() || room.takes(w.ID) || w.ID == x.For || s.q.now.Sub(a.sentAt) < 5*time.Second {
+			if a == nil || a.node != x.Node || a.state.Ended() || room.takes(w.ID) || room.moves(w.ID) || s.q.now.Sub(a.sentAt) < 5*time.Second {
 				continue
 			}
 			shared := slices.ContainsFunc(a.gpus, func(g autoheal.GPUID) bool { return slices.Contains(x.GPUs, g) })
@@ -178,13 +184,25 @@ func givenBack() checker {
 		}
 		for _, id := range sortedKeys(short) {
 			w := s.w.fleet.workloads[id]
-			if w.desired != autoheal.DesiredRunning || s.freeGPUs() < 2*w.Request.GPUs {
+			if w.desired != autoheal.DesiredRunning || !s.w.fleet.hasRoomFor(w, 2) {
 				continue
 			}
 			s.check(c.name, w.replicas >= short[id], "%s has %d replicas and had %d", id, w.replicas, short[id])
 		}
 	}
 	return c
+}
+
+// hasRoomFor reports whether so many more of a workload find a place: what is free on a node or a GPU that a mark keeps out
+// of service is none.
+func (f *fleet) hasRoomFor(w *workload, more int) bool {
+	need := make([]plan.Request, more)
+	for n := range need {
+		need[n] = plan.RequestOf(&w.Workload)
+		need[n].Workload += autoheal.WorkloadID("-more-" + itoa(n))
+	}
+	_, no := f.index.FitAll(need)
+	return no == nil
 }
 
 // urgentWaits reports whether somebody waits for room who would be given what services get back.
