@@ -48,7 +48,8 @@ func run(ctx context.Context, args []string, io stdio) int {
 	root := &cobra.Command{
 		Use:   "autoheal",
 		Short: "Detect failures in GPU clusters, recover from them, prove it, and write the post-mortem",
-		Long: `autoheal heals Clawbernetes GPU clusters: nodes that go silent, workloads that crash in loops or run out of memory.
+		Long: `autoheal heals Clawbernetes GPU clusters: nodes that go silent or break, GPUs that fail, partitions of the network,
+workloads that crash, hang or stall, and a cluster without room for what is critical.
 
 Try it:
   autoheal up                   a real cluster of three nodes on this machine
