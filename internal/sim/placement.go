@@ -212,8 +212,8 @@ func (f *fleet) drain() {
 		}
 		if !left {
 			delete(f.drains, m.id)
+			f.w.drv.tellNode(m)
 		}
-		f.w.drv.tellNode(m)
 	}
 }
 
