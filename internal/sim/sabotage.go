@@ -30,7 +30,7 @@ func Sabotages() []Sabotage {
 		{"blindness-is-not-told", "the driver lost its way to the cluster and does not say so", []string{"observer_blind", "cut", "node_crash"}, 0},
 		{"no-synced", "a listing that is late is never finished", []string{"observer_blind", "crash", "cut"}, 0},
 		{"registry-ignores-epoch", "the registry obeys a healer that was replaced", []string{"two_leaders", "crash", "node_crash", "actuator_late"}, 8},
-		{"generation-ignored", "actions are carried out on a later boot", []string{"node_crash", "node_reboot", "actuator_late"}, 0},
+		{"generation-ignored", "actions are carried out on a later boot", []string{"node_crash", "node_reboot", "actuator_late"}, 3},
 		{"start-acts-twice", "a start that is repeated begins the program again", []string{"rough_link", "cut", "crash"}, 0},
 		{"stop-ends-the-newest", "a stop ends the current attempt whatever it names", []string{"cut", "partition", "half_open_out", "node_freeze"}, 0},
 		{"uncordon-removes-all", "an uncordon of the healer removes everybody's marks", []string{"operator_cordons", "node_crash", "cut"}, 8},
@@ -44,7 +44,7 @@ func Sabotages() []Sabotage {
 		{"target-is-lost", "an action leaves without saying for what", []string{"crash", "cut"}, 0},
 		{"preempts-at-will", "whatever is stopped is stopped for somebody else", []string{"cut", "partition", "operator_stops"}, 0},
 		{"rooms-are-not-kept", "a place that was made for one workload goes to whoever comes first", []string{"exhaustion"}, 0},
-		{"faults-take-work", "work is placed on a node that reports a fault", []string{"node_disk_full", "machine_check", "crash"}, 0},
+		{"faults-take-work", "work is placed on a node that reports a fault", []string{"node_disk_full", "machine_check", "crash"}, 19},
 		{"silence-is-an-exit", "the driver reports what it cannot see as ended", []string{"cut", "partition", "node_crash"}, 0},
 	}
 }
