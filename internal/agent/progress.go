@@ -60,7 +60,8 @@ func (a *Agent) watchProgress(at *attempt) {
 func (a *Agent) judgeProgress(at *attempt, p *autoheal.ProgressSpec, now, last, floor time.Duration, err error) {
 	a.foundOut(at, func(c *checkView) {
 		started := time.Duration(at.view.status.Started)
-		c.Moved = c.Moved || last > started
+		// Each attempt has an output of its own, whose first line may be older than the note of the start.
+		c.Moved = c.Moved || last > started || p.Kind == autoheal.CheckLog && last > 0
 		allowed := p.Stall
 		if !c.Moved {
 			allowed = max(p.Stall, p.Startup)
