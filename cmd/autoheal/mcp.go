@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -86,8 +87,11 @@ type throwAway struct {
 	done chan error
 }
 
-// throwAwayReady is how long a throw-away cluster may take to answer.
-const throwAwayReady = time.Minute
+// Of a throw-away cluster: its nodes, and how long they may take to answer.
+const (
+	throwAwayNodes = 3
+	throwAwayReady = time.Minute
+)
 
 func startThrowAway(ctx context.Context, errOut io.Writer) (*throwAway, error) {
 	self, err := os.Executable()
@@ -99,7 +103,7 @@ func startThrowAway(ctx context.Context, errOut io.Writer) (*throwAway, error) {
 		return nil, fmt.Errorf("start cluster: %w", err)
 	}
 	t := &throwAway{dir: dir, addr: "unix:" + filepath.Join(dir, "api.sock"), done: make(chan error, 1)}
-	t.cmd = exec.Command(self, "up", "--ephemeral", "--data", dir, "--nodes", "3", "--simulate-gpus", "8:H100")
+	t.cmd = exec.Command(self, "up", "--ephemeral", "--data", dir, "--nodes", strconv.Itoa(throwAwayNodes), "--simulate-gpus", "8:H100")
 	t.cmd.Stdout, t.cmd.Stderr = errOut, errOut // the standard output is the protocol's
 	t.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := t.cmd.Start(); err != nil {
@@ -125,10 +129,10 @@ func (t *throwAway) awaitReady(ctx context.Context) error {
 	defer tick.Stop()
 	for {
 		var status struct {
-			Nodes struct{ Total, Ready int } `json:"nodes"`
+			Nodes struct{ Ready int } `json:"nodes"`
 		}
 		var raw json.RawMessage
-		if err := c.Call(ctx, "cluster_status", nil, &raw); err == nil && json.Unmarshal(raw, &status) == nil && status.Nodes.Total > 0 && status.Nodes.Ready == status.Nodes.Total {
+		if err := c.Call(ctx, "cluster_status", nil, &raw); err == nil && json.Unmarshal(raw, &status) == nil && status.Nodes.Ready == throwAwayNodes {
 			return nil
 		}
 		select {
