@@ -74,8 +74,19 @@ func (c *Core) stepBack() {
 		c.after(k, minTime(at, c.now.Add(backLook)))
 		return
 	}
-	c.scaleTo(i, k, s.Workload, s.At, stepScaleUp, "there has been room for "+policy.FormatDuration(backAfter), autoheal.ActionParams{Replicas: s.Now + 1})
+	c.scaleTo(i, k, s.Workload, c.backSince(i, s), stepScaleUp, "there has been room for "+policy.FormatDuration(backAfter), autoheal.ActionParams{Replicas: s.Now + 1})
 	c.after(k, c.now.Add(c.pol.Node.ProbeInterval))
+}
+
+// backSince is how young a request for one more replica has to be to count. One whose outcome stayed unknown twice is not
+// sent again; nobody else asks for what was taken, and what was scaled down before it waits behind it, so a new one follows
+// backAfter later.
+func (c *Core) backSince(i *incident, s scaledDown) time.Time {
+	a := c.scaling(i, s.Workload, s.Now+1, s.At)
+	if a != nil && a.Outcome == autoheal.OutcomeUnknown && a.Unknowns >= 2 && !c.now.Before(a.ResultAt.Add(backAfter)) {
+		return c.now
+	}
+	return s.At
 }
 
 // mayStillShrink reports whether a service that is seen with all of its replicas may be so only because what it was asked to
