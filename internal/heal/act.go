@@ -63,7 +63,8 @@ func (c *Core) notSent(p *proposal, a *action) (progress, *action) {
 		}
 		return actFailed, a
 	case autoheal.ErrConflict:
-		if p.target.Kind == autoheal.RefNode { // it may have booted unseen: what is known of it is asked for anew
+		// its node may have booted unseen: what is known of it is asked for anew
+		if p.target.Kind == autoheal.RefNode || p.target.Kind == autoheal.RefGPU && p.node != nil {
 			c.refresh(p)
 		}
 	}

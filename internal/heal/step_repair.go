@@ -35,7 +35,7 @@ func (c *Core) repair(i *incident, step policy.Step, verb autoheal.Verb) bool {
 		return false
 	}
 	reason := string(i.Kind) + ": " + i.Cause
-	if a != nil && !a.pending() && a.Outcome != autoheal.OutcomeNotSent {
+	if a != nil && !a.pending() {
 		over, ok, why := c.repairEnded(n, a)
 		switch {
 		case over && ok:
@@ -143,13 +143,14 @@ func mending(verb autoheal.Verb) string {
 	return "reset a GPU of"
 }
 
-// repairEnded says what became of a repair: a node tells of a reset as a job, and of a reboot by being another boot.
+// repairEnded says what became of a repair: a node tells of a reset as a job, and of a reboot by being another boot. What was
+// not accepted before the node booted never will be: the boot was the repair, and the test says whether it mended the part.
 func (c *Core) repairEnded(n *autoheal.Node, a *action) (over, ok bool, why string) {
-	if a.Verb == autoheal.Reboot {
-		if n != nil && n.Link == autoheal.LinkUp && n.Ready && n.BootID != a.Target.Generation {
-			return true, true, ""
-		}
-	} else if over, ok, why := jobEnded(n, a); over {
+	booted := n != nil && n.Link == autoheal.LinkUp && n.Ready && n.BootID != a.Target.Generation
+	if booted && (a.Verb == autoheal.Reboot || a.Outcome != autoheal.OutcomeDone) {
+		return true, true, ""
+	}
+	if over, ok, why := jobEnded(n, a); over && a.Verb != autoheal.Reboot {
 		return true, ok, why
 	}
 	by := a.ResultAt.Add(c.repairTime(a.Verb))
