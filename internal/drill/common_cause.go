@@ -32,7 +32,7 @@ func runCommonCause(ctx context.Context, s *Session) error {
 	if err := s.arm(ctx, ids); err != nil {
 		return err
 	}
-	if err := s.inject("breaking the program of five workloads", func() error { return os.WriteFile(flag, nil, 0o600) }); err != nil {
+	if err := s.touch("breaking the program of five workloads", flag); err != nil {
 		return err
 	}
 	program5, err := s.oneIncident(ctx, ids)
@@ -43,18 +43,15 @@ func runCommonCause(ctx context.Context, s *Session) error {
 	if err := os.Remove(flag); err != nil {
 		return err
 	}
-	inc, err := s.incidentEnded(ctx, autoheal.CrashLoop, program5)
-	if err != nil {
+	if _, err := s.ended(ctx, autoheal.CrashLoop, program5, autoheal.Recovered); err != nil {
 		return err
 	}
-	s.timed, s.result = true, phaseResult(inc.Phase)
-	s.expect = append(s.expect, expectedIncident{Kind: autoheal.CrashLoop, Subject: inc.Subject, Phase: autoheal.Recovered})
 	st, err := s.cluster.look(ctx)
 	if err != nil {
 		return err
 	}
 	for _, id := range ids {
-		s.expect = append(s.expect, expectedIncident{Kind: autoheal.CrashLoop, Subject: autoheal.Ref{Kind: autoheal.RefWorkload, ID: string(id)}, Phase: autoheal.Cleared, Optional: true})
+		s.expect = append(s.expect, expectedIncident{Kind: autoheal.CrashLoop, Subject: autoheal.WorkloadRef(id), Phase: autoheal.Cleared, Optional: true})
 		if w := st.workload(id); w.State != autoheal.Running || w.Paused != nil || w.Restarts > 2 {
 			s.problem("%s should run, never paused, with no more than the crashes of before: %s, %d crashes", id, describe(w), w.Restarts)
 		}

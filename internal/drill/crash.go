@@ -28,13 +28,11 @@ func crashOnce() Drill {
 			if err := s.inject("crashing a workload", func() error { return s.cluster.proc.signal(p, syscall.SIGSEGV) }); err != nil {
 				return err
 			}
-			ref := autoheal.Ref{Kind: autoheal.RefWorkload, ID: string(victim)}
-			inc, err := s.incidentEnded(ctx, autoheal.CrashLoop, ref)
+			ref := autoheal.WorkloadRef(victim)
+			inc, err := s.ended(ctx, autoheal.CrashLoop, ref, autoheal.Recovered)
 			if err != nil {
 				return err
 			}
-			s.timed, s.result = true, phaseResult(inc.Phase)
-			s.expect = append(s.expect, expectedIncident{Kind: autoheal.CrashLoop, Subject: ref, Phase: autoheal.Recovered})
 			st, err := s.cluster.look(ctx)
 			if err != nil {
 				return err

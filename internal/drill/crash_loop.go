@@ -3,7 +3,6 @@ package drill
 import (
 	"context"
 	"fmt"
-	"os"
 	"strings"
 
 	"autoheal.dev/autoheal"
@@ -33,16 +32,14 @@ func runCrashLoop(ctx context.Context, s *Session) error {
 	if err := s.arm(ctx, ids[2:3]); err != nil {
 		return err
 	}
-	if err := s.inject("making a job fail at every start", func() error { return os.WriteFile(flag, nil, 0o600) }); err != nil {
+	if err := s.touch("making a job fail at every start", flag); err != nil {
 		return err
 	}
-	ref := autoheal.Ref{Kind: autoheal.RefWorkload, ID: string(victim)}
-	inc, err := s.incidentEnded(ctx, autoheal.CrashLoop, ref)
+	ref := autoheal.WorkloadRef(victim)
+	inc, err := s.ended(ctx, autoheal.CrashLoop, ref, autoheal.Escalated)
 	if err != nil {
 		return err
 	}
-	s.timed, s.result = true, phaseResult(inc.Phase)
-	s.expect = append(s.expect, expectedIncident{Kind: autoheal.CrashLoop, Subject: ref, Phase: autoheal.Escalated})
 	st, err := s.wait(ctx, "the job to be paused", func(st *state) (bool, string) {
 		w := st.workload(victim)
 		return w.Paused != nil, describe(w)

@@ -62,12 +62,10 @@ func runDiskFull(ctx context.Context, s *Session) error {
 		return fmt.Errorf("make room: %w", err)
 	}
 	ref := autoheal.NodeRef("n1")
-	inc, err := s.incidentEnded(ctx, autoheal.NodeFault, ref)
+	inc, err := s.ended(ctx, autoheal.NodeFault, ref, autoheal.Recovered)
 	if err != nil {
 		return err
 	}
-	s.timed, s.result = true, phaseResult(inc.Phase)
-	s.expect = append(s.expect, expectedIncident{Kind: autoheal.NodeFault, Subject: ref, Phase: autoheal.Recovered})
 	for _, r := range inc.Recoveries {
 		if r.Proof != autoheal.ProofExitObserved || !slices.Contains(jobs, r.Workload) {
 			s.problem("%s was moved on proof %q; only jobs are moved, and seen to end", r.Workload, r.Proof)

@@ -38,13 +38,9 @@ func runExhaustion(ctx context.Context, s *Session) error {
 		return err
 	}
 	s.hit[c.vip] = true
-	ref := autoheal.Ref{Kind: autoheal.RefWorkload, ID: string(c.vip)}
-	inc, err := s.incidentEnded(ctx, autoheal.ResourceExhaustion, ref)
-	if err != nil {
+	if _, err := s.ended(ctx, autoheal.ResourceExhaustion, autoheal.WorkloadRef(c.vip), autoheal.Recovered); err != nil {
 		return err
 	}
-	s.timed, s.result = true, phaseResult(inc.Phase)
-	s.expect = append(s.expect, expectedIncident{Kind: autoheal.ResourceExhaustion, Subject: ref, Phase: autoheal.Recovered})
 	if err := c.made(ctx, s); err != nil {
 		return err
 	}

@@ -133,12 +133,10 @@ func runGPULost(ctx context.Context, s *Session) error {
 	if err := s.inject("letting a GPU of n1 fall off the bus", func() error { return s.kernel("n1", line) }); err != nil {
 		return err
 	}
-	inc, err := s.incidentEnded(ctx, autoheal.GPUFailure, autoheal.NodeRef("n1"))
+	inc, err := s.ended(ctx, autoheal.GPUFailure, autoheal.NodeRef("n1"), autoheal.Escalated)
 	if err != nil {
 		return err
 	}
-	s.timed, s.result = true, phaseResult(inc.Phase)
-	s.expect = append(s.expect, expectedIncident{Kind: autoheal.GPUFailure, Subject: autoheal.NodeRef("n1"), Phase: autoheal.Escalated})
 	st, err := s.cluster.look(ctx)
 	if err != nil {
 		return err
@@ -217,12 +215,10 @@ func runGPUReset(ctx context.Context, s *Session) error {
 		return err
 	}
 	ref := autoheal.Ref{Kind: autoheal.RefGPU, ID: string(g.ID)}
-	inc, err := s.incidentEnded(ctx, autoheal.GPUFailure, ref)
+	inc, err := s.ended(ctx, autoheal.GPUFailure, ref, autoheal.Recovered)
 	if err != nil {
 		return err
 	}
-	s.timed, s.result = true, phaseResult(inc.Phase)
-	s.expect = append(s.expect, expectedIncident{Kind: autoheal.GPUFailure, Subject: ref, Phase: autoheal.Recovered})
 	if err := s.gpuBack(ctx, "n1", g.ID); err != nil {
 		return err
 	}

@@ -2,7 +2,6 @@ package drill
 
 import (
 	"context"
-	"os"
 
 	"autoheal.dev/autoheal"
 )
@@ -33,13 +32,10 @@ func runGPUAppFault(ctx context.Context, s *Session) error {
 	if err := s.inject("letting a program touch foreign memory of its GPU", func() error { return s.kernel("n1", line) }); err != nil {
 		return err
 	}
-	ref := autoheal.Ref{Kind: autoheal.RefWorkload, ID: string(victim)}
-	inc, err := s.incidentEnded(ctx, autoheal.GPUFailure, ref)
+	inc, err := s.ended(ctx, autoheal.GPUFailure, autoheal.WorkloadRef(victim), autoheal.Recovered)
 	if err != nil {
 		return err
 	}
-	s.timed, s.result = true, phaseResult(inc.Phase)
-	s.expect = append(s.expect, expectedIncident{Kind: autoheal.GPUFailure, Subject: ref, Phase: autoheal.Recovered})
 	all, err := s.gpus(ctx, "n1")
 	if err != nil {
 		return err
@@ -91,25 +87,8 @@ func runGPUOOM(ctx context.Context, s *Session) error {
 	if err := s.arm(ctx, ids[1:2]); err != nil {
 		return err
 	}
-	if err := s.inject("letting a job use up the memory of its GPU", func() error { return os.WriteFile(flag, nil, 0o600) }); err != nil {
+	if err := s.touch("letting a job use up the memory of its GPU", flag); err != nil {
 		return err
 	}
-	ref := autoheal.Ref{Kind: autoheal.RefWorkload, ID: string(victim)}
-	inc, err := s.incidentEnded(ctx, autoheal.CrashLoop, ref)
-	if err != nil {
-		return err
-	}
-	s.timed, s.result = true, phaseResult(inc.Phase)
-	s.expect = append(s.expect, expectedIncident{Kind: autoheal.CrashLoop, Subject: ref, Phase: autoheal.Recovered})
-	d, err := s.lineage(ctx, victim)
-	if err != nil {
-		return err
-	}
-	if len(d.Lineage) != 2 || d.Lineage[0].MemoryMB != 256 || d.Lineage[1].MemoryMB != 256 || d.Restarts != 1 {
-		s.problem("%s should have two attempts, both with 256 MiB, and one crash counted: %s", victim, attemptsText(d))
-	}
-	if x := d.Lineage[0].Exit; x == nil || x.OOM != autoheal.OOMGPU {
-		s.problem("attempt 1 of %s should have ended for the memory of its GPU: %s", victim, attemptsText(d))
-	}
-	return nil
+	return s.ranOutOnce(ctx, victim, autoheal.OOMGPU, 256, 256)
 }

@@ -3,7 +3,6 @@ package drill
 import (
 	"context"
 	"fmt"
-	"os"
 	"strconv"
 	"strings"
 	"syscall"
@@ -54,12 +53,10 @@ func runServiceHang(ctx context.Context, s *Session) error {
 		return err
 	}
 	ref := autoheal.WorkloadRef(victim)
-	inc, err := s.incidentEnded(ctx, autoheal.HealthCheck, ref)
+	inc, err := s.ended(ctx, autoheal.HealthCheck, ref, autoheal.Recovered)
 	if err != nil {
 		return err
 	}
-	s.timed, s.result = true, phaseResult(inc.Phase)
-	s.expect = append(s.expect, expectedIncident{Kind: autoheal.HealthCheck, Subject: ref, Phase: autoheal.Recovered})
 	return s.restartedInPlace(ctx, victim, inc)
 }
 
@@ -129,27 +126,16 @@ func runTrainStall(ctx context.Context, s *Session) error {
 	}); err != nil {
 		return err
 	}
-	if err := s.inject("stalling a training job", func() error { return os.WriteFile(stall, nil, 0o600) }); err != nil {
+	if err := s.touch("stalling a training job", stall); err != nil {
 		return err
 	}
 	ref := autoheal.WorkloadRef(victim)
-	inc, err := s.incidentEnded(ctx, autoheal.HealthCheck, ref)
+	inc, err := s.ended(ctx, autoheal.HealthCheck, ref, autoheal.Recovered)
 	if err != nil {
 		return err
 	}
-	s.timed, s.result = true, phaseResult(inc.Phase)
-	s.expect = append(s.expect, expectedIncident{Kind: autoheal.HealthCheck, Subject: ref, Phase: autoheal.Recovered})
 	if err := s.restartedInPlace(ctx, victim, inc); err != nil {
 		return err
 	}
-	both, err := overlap(string(readAll(s.file("training.log"))))
-	if err != nil {
-		return err
-	}
-	if seconds := autoheal.Seconds(both); both > 0 {
-		s.problem("two copies of %s ran at once for %s", victim, both)
-	} else {
-		s.overlap = &seconds
-	}
-	return nil
+	return s.neverTwice(victim)
 }

@@ -42,12 +42,10 @@ func (s *Session) prepareNodes(ctx context.Context, hit, other autoheal.NodeID) 
 // nodeLost waits until everything of a dead node runs elsewhere, and checks how.
 func (s *Session) nodeLost(ctx context.Context, node autoheal.NodeID, moved []autoheal.WorkloadID) error {
 	s.say("waiting until its workloads run elsewhere")
-	inc, err := s.incidentEnded(ctx, autoheal.NodeOffline, autoheal.NodeRef(node))
+	inc, err := s.ended(ctx, autoheal.NodeOffline, autoheal.NodeRef(node), autoheal.Recovered)
 	if err != nil {
 		return err
 	}
-	s.timed, s.result = true, phaseResult(inc.Phase)
-	s.expect = append(s.expect, expectedIncident{Kind: autoheal.NodeOffline, Subject: autoheal.NodeRef(node), Phase: autoheal.Recovered})
 	st, err := s.cluster.look(ctx)
 	if err != nil {
 		return err

@@ -2,7 +2,6 @@ package drill
 
 import (
 	"context"
-	"syscall"
 
 	"autoheal.dev/autoheal"
 )
@@ -23,36 +22,13 @@ func nodeFence() Drill {
 }
 
 func runNodeFence(ctx context.Context, s *Session) error {
-	specs := everyClass("")
-	specs[1].Command = writer(s.file("training.log")) // at most once
-	moved, err := s.submitOn(ctx, "n1", specs...)
-	if err != nil {
-		return err
-	}
-	if _, err := s.submitOn(ctx, "n2", everyClass("-other")...); err != nil {
-		return err
-	}
-	if err := s.arm(ctx, moved, "n1"); err != nil {
-		return err
-	}
 	s.proof = autoheal.ProofPowerOff
-	if err := s.inject("freezing the agent of n1", func() error { return s.signalAgent("n1", syscall.SIGSTOP) }); err != nil {
-		return err
-	}
-	if err := s.nodeLost(ctx, "n1", moved); err != nil {
+	moved, err := s.freezeWriter(ctx)
+	if err != nil {
 		return err
 	}
 	if fenced := string(readAll(s.file("fenced"))); fenced != "n1\n" {
 		s.problem("the command should have been told once to power n1 off: %q", fenced)
 	}
-	both, err := overlap(string(readAll(s.file("training.log"))))
-	if err != nil {
-		return err
-	}
-	seconds := autoheal.Seconds(both)
-	s.overlap = &seconds
-	if both > 0 {
-		s.problem("two copies of %s ran at once for %s", moved[1], both)
-	}
-	return nil
+	return s.neverTwice(moved[1])
 }

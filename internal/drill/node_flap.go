@@ -36,12 +36,10 @@ func (s *Session) flap(ctx context.Context) error {
 	if err := s.signalAgent("n1", syscall.SIGCONT); err != nil {
 		return err
 	}
-	inc, err := s.incidentEnded(ctx, autoheal.NodeOffline, autoheal.NodeRef("n1"))
+	inc, err := s.ended(ctx, autoheal.NodeOffline, autoheal.NodeRef("n1"), autoheal.Cleared)
 	if err != nil {
 		return err
 	}
-	s.result = phaseResult(inc.Phase)
-	s.expect = append(s.expect, expectedIncident{Kind: autoheal.NodeOffline, Subject: autoheal.NodeRef("n1"), Phase: autoheal.Cleared})
 	for _, a := range inc.Actions {
 		if a.Verb != autoheal.Refresh {
 			s.problem("%s acted on a node that was only suspected: %s %s", inc.ID, a.Verb, a.Target)
@@ -98,12 +96,10 @@ func runSelfStop(ctx context.Context, s *Session) error {
 	if err := s.signalAgent("n1", syscall.SIGCONT); err != nil {
 		return err
 	}
-	inc, err := s.incidentEnded(ctx, autoheal.NodeOffline, autoheal.NodeRef("n1"))
+	inc, err := s.ended(ctx, autoheal.NodeOffline, autoheal.NodeRef("n1"), autoheal.Recovered)
 	if err != nil {
 		return err
 	}
-	s.timed, s.result = true, phaseResult(inc.Phase)
-	s.expect = append(s.expect, expectedIncident{Kind: autoheal.NodeOffline, Subject: autoheal.NodeRef("n1"), Phase: autoheal.Recovered})
 	st, err := s.wait(ctx, "the jobs to run again", func(st *state) (bool, string) { return allRun(st, ids) })
 	if err != nil {
 		return err

@@ -21,22 +21,8 @@ func nodeHang() Drill {
 }
 
 func runNodeHang(ctx context.Context, s *Session) error {
-	specs := everyClass("")
-	specs[1].Command = writer(s.file("training.log")) // at most once
-	moved, err := s.submitOn(ctx, "n1", specs...)
+	moved, err := s.freezeWriter(ctx)
 	if err != nil {
-		return err
-	}
-	if _, err := s.submitOn(ctx, "n2", everyClass("-other")...); err != nil {
-		return err
-	}
-	if err := s.arm(ctx, moved, "n1"); err != nil {
-		return err
-	}
-	if err := s.inject("freezing the agent of n1", func() error { return s.signalAgent("n1", syscall.SIGSTOP) }); err != nil {
-		return err
-	}
-	if err := s.nodeLost(ctx, "n1", moved); err != nil {
 		return err
 	}
 	s.say("letting the frozen agent go on")
@@ -44,6 +30,25 @@ func runNodeHang(ctx context.Context, s *Session) error {
 		return err
 	}
 	return s.returned(ctx, "n1", moved)
+}
+
+// freezeWriter freezes the agent of a node, one of whose jobs writes down when it ran, and waits until its work runs elsewhere.
+func (s *Session) freezeWriter(ctx context.Context) (moved []autoheal.WorkloadID, err error) {
+	specs := everyClass("")
+	specs[1].Command = writer(s.file("training.log")) // at most once
+	if moved, err = s.submitOn(ctx, "n1", specs...); err != nil {
+		return nil, err
+	}
+	if _, err := s.submitOn(ctx, "n2", everyClass("-other")...); err != nil {
+		return nil, err
+	}
+	if err := s.arm(ctx, moved, "n1"); err != nil {
+		return nil, err
+	}
+	if err := s.inject("freezing the agent of n1", func() error { return s.signalAgent("n1", syscall.SIGSTOP) }); err != nil {
+		return nil, err
+	}
+	return moved, s.nodeLost(ctx, "n1", moved)
 }
 
 // writer is a program that writes its generation and the time since boot ten times a second.
@@ -71,8 +76,8 @@ func (s *Session) returned(ctx context.Context, node autoheal.NodeID, moved []au
 	return s.checkOverlap(ctx, moved[1])
 }
 
-// checkOverlap measures by the workload's own file for how long two copies ran at once, and compares with the incident.
-func (s *Session) checkOverlap(ctx context.Context, id autoheal.WorkloadID) error {
+// neverTwice measures by the workload's own file for how long two copies ran at once.
+func (s *Session) neverTwice(id autoheal.WorkloadID) error {
 	both, err := overlap(string(readAll(s.file("training.log"))))
 	if err != nil {
 		return err
@@ -81,6 +86,14 @@ func (s *Session) checkOverlap(ctx context.Context, id autoheal.WorkloadID) erro
 	s.overlap = &seconds
 	if both > 0 {
 		s.problem("two copies of %s ran at once for %s", id, both)
+	}
+	return nil
+}
+
+// checkOverlap measures for how long two copies ran at once, and compares with the incident.
+func (s *Session) checkOverlap(ctx context.Context, id autoheal.WorkloadID) error {
+	if err := s.neverTwice(id); err != nil {
+		return err
 	}
 	var inc autoheal.Incident
 	if err := s.cluster.call(ctx, "incident_get", map[string]any{"incidentId": s.headline}, &inc); err != nil {

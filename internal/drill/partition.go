@@ -55,12 +55,10 @@ func runPartition(ctx context.Context, s *Session) error {
 		return err
 	}
 	ref := autoheal.GangRef("train")
-	inc, err := s.incidentEnded(ctx, autoheal.NetworkPartition, ref)
+	inc, err := s.ended(ctx, autoheal.NetworkPartition, ref, autoheal.Recovered)
 	if err != nil {
 		return err
 	}
-	s.timed, s.result = true, phaseResult(inc.Phase)
-	s.expect = append(s.expect, expectedIncident{Kind: autoheal.NetworkPartition, Subject: ref, Phase: autoheal.Recovered})
 	if !strings.Contains(inc.Cause, fmt.Sprintf("rank %d on %s holds up gang train", culpritRank, culprit)) {
 		s.problem("%s does not name rank %d on %s: %s", inc.ID, culpritRank, culprit, inc.Cause)
 	}

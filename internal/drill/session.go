@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -195,6 +196,11 @@ func (s *Session) inject(what string, fault func() error) error {
 	return nil
 }
 
+// touch is a fault that a program waits for: it begins once the file is there.
+func (s *Session) touch(what, file string) error {
+	return s.inject(what, func() error { return os.WriteFile(file, nil, 0o600) })
+}
+
 // killNode kills agent, shims and workloads of a node together, and keeps the agent down.
 func (s *Session) killNode(node autoheal.NodeID) error {
 	if err := s.cluster.hold(node, true); err != nil {
@@ -241,8 +247,9 @@ func (s *Session) main(id autoheal.WorkloadID) (process, error) {
 // file returns a path of the drill, outside of the cluster's data.
 func (s *Session) file(name string) string { return filepath.Join(s.cluster.dir, name) }
 
-// incidentEnded waits for the end of the incident of a kind on a subject.
-func (s *Session) incidentEnded(ctx context.Context, kind autoheal.FailureKind, subject autoheal.Ref) (*autoheal.Incident, error) {
+// ended waits for the end of the incident that a drill is about, and expects it in a phase. What cleared by itself has no
+// recovery to time.
+func (s *Session) ended(ctx context.Context, kind autoheal.FailureKind, subject autoheal.Ref, phase autoheal.Phase) (*autoheal.Incident, error) {
 	var out *autoheal.Incident
 	_, err := s.wait(ctx, fmt.Sprintf("the end of the %s of %s", kind, subject.ID), func(st *state) (bool, string) {
 		out = st.incident(kind, subject)
@@ -254,7 +261,8 @@ func (s *Session) incidentEnded(ctx context.Context, kind autoheal.FailureKind, 
 	if err != nil {
 		return nil, err
 	}
-	s.headline = out.ID
+	s.headline, s.timed, s.result = out.ID, phase != autoheal.Cleared, phaseResult(out.Phase)
+	s.expect = append(s.expect, expectedIncident{Kind: kind, Subject: subject, Phase: phase})
 	return out, nil
 }
 
