@@ -5,13 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"autoheal.dev/autoheal/internal/nodeproto"
+	"autoheal.dev/autoheal/internal/redact"
 )
 
 // Bounds of evidence (behaviour F4).
@@ -51,7 +54,7 @@ func (a *Agent) doCollect(ctx context.Context, req nodeproto.CollectRequest) (*n
 		if name == "gpu" {
 			most = maxReport
 		}
-		texts[name] = hide(strings.ToValidUTF8(lastBytes(text, most), "\uFFFD"), secrets)
+		texts[name] = evidence(text, secrets, most)
 	}
 	return &nodeproto.CollectResponse{Texts: texts}, nil
 }
@@ -120,30 +123,24 @@ func readKmsg() (string, error) {
 	}
 }
 
-// shortValue is the longest value of the environment that is no secret: it would be found everywhere.
-const shortValue = 5
-
-// secrets are the values of the environments of all workloads that are here, by what stands for them.
-func (a *Agent) secrets() map[string]string {
+// secrets are the values of the environments of all workloads that are here; the names of their variables stand for them
+// (behaviour F6).
+func (a *Agent) secrets() *redact.Values {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	out := map[string]string{}
+	var out redact.Values
 	for _, at := range a.attempts {
-		for name, value := range at.spec.Start.Spec.Env {
-			if len(value) > shortValue {
-				out[value] = "[" + name + "]"
-			}
+		env := at.spec.Start.Spec.Env
+		for _, name := range slices.Sorted(maps.Keys(env)) {
+			out.Add(env[name], "["+name+"]")
 		}
 	}
-	return out
+	return &out
 }
 
-// hide replaces the values of environments by the names of their variables (behaviour F6).
-func hide(text string, secrets map[string]string) string {
-	for value, name := range secrets {
-		text = strings.ReplaceAll(text, value, name)
-	}
-	return text
+// evidence is the end of a text as it may leave the machine. It is cut last: a cut through a secret would leave its end.
+func evidence(text string, secrets *redact.Values, most int) string {
+	return strings.ToValidUTF8(lastBytes(secrets.Strike(text), most), "\uFFFD")
 }
 
 // lastBytes keeps the end of a text.

@@ -38,6 +38,7 @@ var Arrows = []Arrow{
 	// Leaves: pure words and calculations.
 	{Package: "internal/clock", NoRoot: true, Remedy: keepLeaf},
 	{Package: "internal/place", Remedy: keepLeaf},
+	{Package: "internal/redact", NoRoot: true, Remedy: keepLeaf},
 	{Package: "internal/signal", Remedy: keepLeaf},
 	{Package: "internal/signal/source", May: []string{"internal/signal"}, Remedy: keepLeaf},
 	{Package: "internal/store", Remedy: keepLeaf},
@@ -65,7 +66,7 @@ var Arrows = []Arrow{
 		Package: "internal/agent",
 		May: []string{
 			"internal/agent/cgroup", "internal/agent/container", "internal/agent/gpu", "internal/agent/network", "internal/agent/sense", "internal/agent/shim",
-			"internal/openclaw", "internal/signal", "internal/clock", "internal/nodeproto", "internal/program",
+			"internal/openclaw", "internal/signal", "internal/clock", "internal/nodeproto", "internal/program", "internal/redact",
 		},
 		Tests:  []string{"internal/gateway"},
 		Remedy: "an agent runs on a machine that may be cut off: it takes orders over the protocol and decides nothing",
@@ -106,7 +107,7 @@ var Arrows = []Arrow{
 
 	// What people and programs call.
 	{
-		Package: "internal/tool", May: []string{"internal/policy", "internal/signal"},
+		Package: "internal/tool", May: []string{"internal/policy", "internal/signal", "internal/redact"},
 		Remedy: "ask for it in the Healer interface of internal/tool, which the engine implements",
 	},
 	{Package: "internal/surface/cli", May: surfaceMay, Tests: []string{"internal/surface/httpapi"}, Remedy: throughVerbs},

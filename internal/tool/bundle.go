@@ -66,7 +66,7 @@ func bundleGet(ctx context.Context, env *Env, in IncidentIn) (BundleOut, error) 
 
 // text adds a text file.
 func (b *bundle) text(name, text string) {
-	b.out.Files = append(b.out.Files, BundleFile{Name: name, Text: b.hidden.strike(text)})
+	b.out.Files = append(b.out.Files, BundleFile{Name: name, Text: b.hidden.Strike(text)})
 }
 
 // json adds a value as a file, in the form that every surface shares.
@@ -80,7 +80,7 @@ func (b *bundle) json(name string, v any) error {
 }
 
 func (b *bundle) missing(format string, args ...any) {
-	b.out.Missing = append(b.out.Missing, b.hidden.strike(fmt.Sprintf(format, args...)))
+	b.out.Missing = append(b.out.Missing, b.hidden.Strike(fmt.Sprintf(format, args...)))
 }
 
 // about says what this is and which healer made it.
@@ -271,7 +271,7 @@ func (b *bundle) specs(ctx context.Context, i autoheal.Incident) map[string]*Sho
 			continue // it is no longer known
 		}
 		for _, v := range s.Env {
-			b.hidden.add(v)
+			b.hidden.Add(v, HiddenValue)
 		}
 		if slices.Contains(concerned, id) {
 			out[string(id)] = hideEnv(s)
