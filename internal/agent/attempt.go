@@ -3,6 +3,7 @@ package agent
 import (
 	"path/filepath"
 	"strconv"
+	"sync"
 	"time"
 
 	"autoheal.dev/autoheal"
@@ -31,6 +32,7 @@ type attempt struct {
 	output   *output
 	health   *autoheal.HealthSpec
 	progress *autoheal.ProgressSpec
+	finding  sync.Mutex // serialises findings, over the disk; taken before Agent.mu
 	checks   *checkView // what these two say, nil without them; guarded by Agent.mu, replaced, never changed
 	unheard  int64      // lines of its output that nobody could look at
 	enforced bool       // the shim has confirmed that it enforces the lease

@@ -1,10 +1,10 @@
 package agent
 
 import (
-	"slices"
 	"strings"
 
 	"autoheal.dev/autoheal"
+	"autoheal.dev/autoheal/internal/agent/gpu"
 	"autoheal.dev/autoheal/internal/nodeproto"
 )
 
@@ -15,15 +15,6 @@ const condSignalPrefix = "gpu_signal:"
 type reported struct {
 	health autoheal.Health
 	action autoheal.Advice
-}
-
-// worse returns the one of two advices that asks for more.
-func worse(a, b autoheal.Advice) autoheal.Advice {
-	order := []autoheal.Advice{autoheal.AdviceRestartApp, autoheal.AdviceResetGPU, autoheal.AdviceRebootNode, autoheal.AdviceReplaceHW}
-	if slices.Index(order, b) > slices.Index(order, a) {
-		return b
-	}
-	return a
 }
 
 // blameGPUsLocked has every GPU count as failed that the kernel calls broken, as long as that stands and whatever its driver
@@ -48,7 +39,7 @@ func (a *Agent) blameGPUsLocked(n *nodeproto.NodeStatus) {
 				continue
 			}
 			if _, ours := a.reported[g.UUID]; ours {
-				g.Action = worse(g.Action, s.Action)
+				g.Action = gpu.Worse(g.Action, s.Action)
 				continue
 			}
 			a.reported[g.UUID] = reported{g.Health, g.Action}

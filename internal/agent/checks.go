@@ -91,6 +91,8 @@ func readChecks(at *attempt, boot string) *checkView {
 
 // foundOut takes a new finding over, tells it, and keeps it for the next life.
 func (a *Agent) foundOut(at *attempt, change func(*checkView)) {
+	at.finding.Lock()
+	defer at.finding.Unlock()
 	a.mu.Lock()
 	c := *at.checks
 	change(&c)
@@ -106,7 +108,7 @@ func (a *Agent) foundOut(at *attempt, change func(*checkView)) {
 		return
 	}
 	if data, err := json.Marshal(c); err == nil {
-		_ = os.WriteFile(filepath.Join(at.dir, checksFile), data, 0o600) // a full disk must not end a workload
+		_ = shim.WriteDurably(filepath.Join(at.dir, checksFile), data) // a full disk must not end a workload
 	}
 }
 

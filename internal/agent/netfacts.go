@@ -13,7 +13,7 @@ func (a *Agent) answerProbes() {
 	if a.opts.ProbeListen == "off" {
 		return
 	}
-	port, err := network.Listen(a.ctx, a.opts.ProbeListen, a.opts.Name)
+	port, err := network.Listen(a.ctx, a.clk, a.opts.ProbeListen, a.opts.Name)
 	if err != nil {
 		a.warn("other nodes cannot find out whether they reach this one: %v", err)
 		return

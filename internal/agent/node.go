@@ -130,11 +130,11 @@ func readProc(path string) string {
 
 // startWatchers starts what looks at the machine for as long as Run lasts.
 func (a *Agent) startWatchers(cancel context.CancelCauseFunc) {
+	a.answerProbes() // writes a.node: before anybody else may
 	if a.prober != nil {
 		a.probeGPUs(a.ctx) // before joining, so that the first listing is right
 		a.wg.Go(a.watchGPUs)
 	}
-	a.answerProbes()
 	a.findEngines(a.ctx)
 	a.wg.Go(a.watchConditions)
 	if a.opts.EphemeralFD > 0 {

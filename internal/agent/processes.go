@@ -41,7 +41,7 @@ func readProcesses(proc string) processes {
 			continue
 		}
 		dir := filepath.Join(proc, e.Name())
-		_, rest, _ := strings.Cut(readProc(filepath.Join(dir, "stat")), ") ")
+		_, rest, _ := cutLast(readProc(filepath.Join(dir, "stat")), ") ")
 		f := strings.Fields(rest)
 		if len(f) < 22 {
 			continue // it ended meanwhile

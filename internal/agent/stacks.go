@@ -68,7 +68,7 @@ func (ps processes) threads(pid int, b *strings.Builder) {
 			return
 		}
 		task := filepath.Join(dir, t.Name())
-		_, rest, _ := strings.Cut(readProc(filepath.Join(task, "stat")), ") ")
+		_, rest, _ := cutLast(readProc(filepath.Join(task, "stat")), ") ")
 		state, _, _ := strings.Cut(rest, " ")
 		waits := strings.TrimSpace(readProc(filepath.Join(task, "wchan")))
 		fmt.Fprintf(b, "  thread %s %s, state %s, waits in %s\n", t.Name(), strings.TrimSpace(readProc(filepath.Join(task, "comm"))), state, orDash(waits))

@@ -93,27 +93,28 @@ type statements struct {
 	action           autoheal.Advice
 }
 
-// actions are what statements ask for, the least first.
-var actions = []autoheal.Advice{"", autoheal.AdviceResetGPU, autoheal.AdviceRebootNode, autoheal.AdviceReplaceHW}
+// advices are what can be asked for, the least first.
+var advices = []autoheal.Advice{"", autoheal.AdviceRestartApp, autoheal.AdviceResetGPU, autoheal.AdviceRebootNode, autoheal.AdviceReplaceHW}
 
-// asks keeps what asks for most.
-func (s *statements) asks(a autoheal.Advice) {
-	if slices.Index(actions, a) > slices.Index(actions, s.action) {
-		s.action = a
+// Worse returns the one of two advices that asks for more.
+func Worse(a, b autoheal.Advice) autoheal.Advice {
+	if slices.Index(advices, b) > slices.Index(advices, a) {
+		return b
 	}
+	return a
 }
 
 func (s *statements) failedIf(bad bool, action autoheal.Advice, reason string) {
 	if bad {
 		s.failed = append(s.failed, reason)
-		s.asks(action)
+		s.action = Worse(s.action, action)
 	}
 }
 
 func (s *statements) degradedIf(bad bool, action autoheal.Advice, reason string) {
 	if bad {
 		s.degraded = append(s.degraded, reason)
-		s.asks(action)
+		s.action = Worse(s.action, action)
 	}
 }
 

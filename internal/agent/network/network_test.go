@@ -69,7 +69,7 @@ func TestFactsSayWhatIsMissing(t *testing.T) {
 
 func TestProbeReachesTheRightNode(t *testing.T) {
 	port := func(name string) *Port {
-		p, err := Listen(t.Context(), "127.0.0.1:0", name)
+		p, err := Listen(t.Context(), clock.Real{}, "127.0.0.1:0", name)
 		if err != nil {
 			t.Fatal(err)
 		}

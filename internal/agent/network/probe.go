@@ -32,17 +32,19 @@ const (
 type Port struct {
 	listener net.Listener
 	greeting string
+	clk      clock.Clock
+	closed   chan struct{}
 	wg       sync.WaitGroup
 }
 
 // Listen opens a port for probes on address, such as ":0" or "127.0.0.1:0".
-func Listen(ctx context.Context, address, name string) (*Port, error) {
+func Listen(ctx context.Context, clk clock.Clock, address, name string) (*Port, error) {
 	var lc net.ListenConfig
 	l, err := lc.Listen(ctx, "tcp", address)
 	if err != nil {
 		return nil, err
 	}
-	p := &Port{listener: l, greeting: nodeproto.ProbeGreeting(name)}
+	p := &Port{listener: l, greeting: nodeproto.ProbeGreeting(name), clk: clk, closed: make(chan struct{})}
 	p.wg.Go(p.serve)
 	return p, nil
 }
@@ -55,15 +57,27 @@ func (p *Port) serve() {
 			return
 		}
 		if err != nil {
-			continue // that probe is gone; the next may work
+			p.rest() // that probe is gone; without file descriptors, so will be the next for now
+			continue
 		}
 		_, _ = io.WriteString(conn, p.greeting) // a few bytes fit into the buffer of any connection; one that was left hears nothing
 		_ = conn.Close()
 	}
 }
 
-// Close ends it.
+// rest waits for a moment, or until the port is closed.
+func (p *Port) rest() {
+	t := p.clk.NewTimer(probePause)
+	defer t.Stop()
+	select {
+	case <-p.closed:
+	case <-t.C():
+	}
+}
+
+// Close ends it. It is called once.
 func (p *Port) Close() error {
+	close(p.closed)
 	err := p.listener.Close()
 	p.wg.Wait()
 	return err
