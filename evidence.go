@@ -15,7 +15,7 @@ type Capture struct {
 	Parts    []Part     `json:"parts"`
 }
 
-// Part is one text of a capture: kernel, gpu, processes, stacks, log. The text is untrusted; what could not be had says so.
+// Part is one text of a capture: kernel, gpu, processes, stacks, log, network. The text is untrusted; what could not be had says so.
 type Part struct {
 	Name string `json:"name"`
 	Text string `json:"text"`

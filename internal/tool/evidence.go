@@ -11,7 +11,7 @@ import (
 // EvidenceGetIn are the parameters of evidence_get.
 type EvidenceGetIn struct {
 	IncidentID string `json:"incidentId"`
-	Part       string `json:"part,omitempty" check:"enum=kernel|gpu|processes|stacks|log" jsonschema:"only this part of each capture"`
+	Part       string `json:"part,omitempty" check:"enum=kernel|gpu|processes|stacks|log|network" jsonschema:"only this part of each capture"`
 }
 
 // EvidenceGetOut is the result of evidence_get.

@@ -222,7 +222,7 @@ func things(n int, what string) string {
 // are followed too: a node's loss may show as a failed workload first.
 func (h *healing) follow(ctx context.Context, wait time.Duration) error {
 	settled := false
-	err := follow(ctx, h.env, wait, func(ctx context.Context) (bool, error) {
+	err := follow(ctx, h.env, wait, everything, func(ctx context.Context) (bool, error) {
 		open, err := h.env.Healer.Incidents(ctx, autoheal.IncidentFilter{Open: true})
 		if err != nil {
 			return false, fmt.Errorf("list incidents: %w", err)

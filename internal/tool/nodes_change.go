@@ -82,7 +82,7 @@ func nodeDrain(ctx context.Context, env *Env, in NodeDrainIn) (NodeDrainOut, err
 		out.Message = messageOf(r, "")
 		return out, nil
 	}
-	err = follow(ctx, env, time.Duration(in.Wait)*time.Second, func(ctx context.Context) (bool, error) {
+	err = follow(ctx, env, time.Duration(in.Wait)*time.Second, everything, func(ctx context.Context) (bool, error) {
 		left, err := workloadsOn(ctx, env, n.ID)
 		out.Remaining = len(left)
 		return len(left) == 0, err

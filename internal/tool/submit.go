@@ -82,9 +82,7 @@ func workloadSubmit(ctx context.Context, env *Env, in WorkloadSubmitIn) (Workloa
 		Success: true, Message: fmt.Sprintf("Workload %s submitted as %s", s.Name, wid),
 		Workload: SubmittedWorkload{ID: wid, Name: s.Name, State: autoheal.Pending, GPUs: s.GPUs, CreatedAt: env.Now()},
 	}
-	if err := seen(ctx, env, wid, func(autoheal.WorkloadView) bool { return true }); err != nil {
-		return WorkloadSubmitOut{}, err
-	}
+	seen(ctx, env, wid, func(autoheal.WorkloadView) bool { return true })
 	out.Warnings = objectiveWarnings(ctx, env, wid)
 	if w, err := findWorkload(ctx, env, string(wid)); err == nil {
 		out.Workload.State, out.Workload.CreatedAt = w.State, w.SubmittedAt

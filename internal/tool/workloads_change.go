@@ -73,11 +73,11 @@ func changeWorkload(ctx context.Context, env *Env, w autoheal.WorkloadView, c au
 	}
 	switch autoheal.Verb(c.Verb) {
 	case autoheal.Pause:
-		err = seen(ctx, env, w.ID, func(w autoheal.WorkloadView) bool { return w.Paused != nil })
+		seen(ctx, env, w.ID, func(w autoheal.WorkloadView) bool { return w.Paused != nil })
 	case autoheal.Resume:
-		err = seen(ctx, env, w.ID, func(w autoheal.WorkloadView) bool { return w.Paused == nil })
+		seen(ctx, env, w.ID, func(w autoheal.WorkloadView) bool { return w.Paused == nil })
 	}
-	return out, err
+	return out, nil
 }
 
 // WorkloadScaleIn are the parameters of workload_scale.
@@ -115,5 +115,6 @@ func workloadScale(ctx context.Context, env *Env, in WorkloadScaleIn) (WorkloadS
 		out.NewReplicas = w.Replicas
 		return out, nil
 	}
-	return out, seen(ctx, env, w.ID, func(w autoheal.WorkloadView) bool { return w.Replicas == in.Replicas })
+	seen(ctx, env, w.ID, func(w autoheal.WorkloadView) bool { return w.Replicas == in.Replicas })
+	return out, nil
 }

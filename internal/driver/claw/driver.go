@@ -239,11 +239,13 @@ func (d *Driver) Capabilities() autoheal.Capabilities {
 	return autoheal.Capabilities{Verbs: d.verbs(), GPUQuarantine: true, ExactFit: true, SelfStop: d.opts.SelfStop > 0}
 }
 
-func (d *Driver) verbs() []autoheal.Verb {
+func (d *Driver) verbs() []autoheal.Verb { return d.verbsWith(d.opts.Programs()) }
+
+func (d *Driver) verbsWith(p Programs) []autoheal.Verb {
 	return append([]autoheal.Verb{
 		autoheal.Cordon, autoheal.Uncordon, autoheal.QuarantineGPU, autoheal.ReleaseGPU, autoheal.Drain, autoheal.Stop,
 		autoheal.Start, autoheal.Scale, autoheal.Pause, autoheal.Resume, autoheal.Collect, autoheal.Refresh,
-	}, d.opts.Programs().repairVerbs()...)
+	}, p.repairVerbs()...)
 }
 
 // kick wakes the reconcile loop.

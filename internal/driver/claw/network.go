@@ -38,7 +38,7 @@ func (d *Driver) doNetwork(ctx context.Context, a autoheal.Action) autoheal.Resu
 	}
 	d.mu.Unlock()
 	var facts nodeproto.NetworkFacts
-	cerr := d.call(ctx, n.device, nodeproto.CmdNetwork, d.key("network/"+string(a.ID)), req, &facts, d.budget(a, time.Minute))
+	cerr := d.call(ctx, n.device, nodeproto.CmdNetwork, d.key("network/"+string(a.ID)), req, &facts, d.budget(a, collectTime))
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if cerr != nil {

@@ -256,7 +256,7 @@ func (d *Driver) capsLocked(n *node) []autoheal.Verb {
 	repairs := programs.repairVerbs()
 	declares := func(v autoheal.Verb) bool { return n.status != nil && slices.Contains(n.status.Caps, v) }
 	var out []autoheal.Verb
-	for _, v := range d.verbs() {
+	for _, v := range d.verbsWith(programs) {
 		ok := true
 		switch {
 		case v == autoheal.Start, v == autoheal.Stop, v == autoheal.Collect:

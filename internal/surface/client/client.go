@@ -27,8 +27,8 @@ type Client struct {
 	agent string
 }
 
-// agentHeader names the AI agent for which a client calls.
-const agentHeader = "Autoheal-Agent"
+// AgentHeader names the AI agent for which a client calls. It only ever takes rights away.
+const AgentHeader = "Autoheal-Agent"
 
 // ForAgent returns a client that calls for an AI agent of that name: the server gives it an operator's rights at most, and
 // has it wait for approvals where the healer itself would.
@@ -116,7 +116,7 @@ func (c *Client) Tools(ctx context.Context, out any) error {
 
 func (c *Client) do(req *http.Request, out any) error {
 	if c.agent != "" {
-		req.Header.Set(agentHeader, c.agent)
+		req.Header.Set(AgentHeader, c.agent)
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {

@@ -142,12 +142,9 @@ func withPeer(ctx context.Context, conn net.Conn) context.Context {
 	return context.WithValue(ctx, peerKey{}, tool.Caller{Name: peerName(conn), Role: tool.RoleAdmin})
 }
 
-// agentHeader names the AI agent for which whoever connected calls. It only ever takes rights away.
-const agentHeader = "Autoheal-Agent"
-
 func callerOf(r *http.Request) tool.Caller {
 	c, _ := r.Context().Value(peerKey{}).(tool.Caller)
-	if name := r.Header.Get(agentHeader); name != "" {
+	if name := r.Header.Get(client.AgentHeader); name != "" {
 		return c.ForAgent(tool.Printable(name))
 	}
 	return c
