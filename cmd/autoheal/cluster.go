@@ -2,8 +2,10 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -27,10 +29,10 @@ func dataDir(cmd *cobra.Command) string {
 }
 
 // upCommand runs an embedded cluster.
-func upCommand(io stdio) *cobra.Command {
+func upCommand(std stdio) *cobra.Command {
 	opt := app.UpOptions{}
 	var set []string
-	var shadow bool
+	var shadow, leash bool
 	cmd := &cobra.Command{
 		Use: "up", Short: "Run a cluster on this machine: gateway, agents and healer", Args: cobra.NoArgs,
 		Long: `Run a real cluster on this machine: an embedded gateway on loopback, agents as child processes, and the healer.
@@ -65,11 +67,14 @@ and are adopted by the next 'up'. SIGHUP reads the configuration again.`,
 			if server, _ := cmd.Flags().GetString("server"); strings.HasPrefix(server, "unix:") {
 				opt.Socket = strings.TrimPrefix(server, "unix:")
 			}
-			opt.Version, opt.Out, opt.Exit = version, io.out, os.Exit
+			opt.Version, opt.Out, opt.Exit = version, std.out, os.Exit
 			opt.Verbose, _ = cmd.Flags().GetBool("verbose")
 			reload := make(chan os.Signal, 1)
 			signal.Notify(reload, syscall.SIGHUP)
 			defer signal.Stop(reload)
+			if leash {
+				return upOnLeash(cmd.Context(), std.in, reload, opt)
+			}
 			return app.Up(cmd.Context(), hurry(cmd.Context()), reload, opt)
 		},
 	}
@@ -86,7 +91,20 @@ and are adopted by the next 'up'. SIGHUP reads the configuration again.`,
 	f.StringVar(&opt.Config, "config", "", "configuration file (default: config.yaml in the data directory)")
 	f.StringArrayVar(&set, "set", nil, "set one configuration key, as KEY=VALUE; beats file and environment")
 	f.StringArrayVar(&opt.NodeArgs, "node-arg", nil, "pass one more argument to every agent")
+	f.BoolVar(&leash, "leash", false, "end when the standard input does, and remove the data directory: for programs that start a cluster of their own")
+	_ = f.MarkHidden("leash") // it exists
 	return cmd
+}
+
+// upOnLeash runs a cluster until the other end of its standard input is gone, however that ended, and removes its directory.
+func upOnLeash(ctx context.Context, leash io.Reader, reload <-chan os.Signal, opt app.UpOptions) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() { // a read from the standard input cannot be ended: it goes with the process
+		_, _ = io.Copy(io.Discard, leash)
+		cancel()
+	}()
+	return errors.Join(app.Up(ctx, hurry(ctx), reload, opt), os.RemoveAll(opt.Data))
 }
 
 // checkUp finds what every agent of the cluster would refuse, over and over.

@@ -13,7 +13,6 @@ import (
 	"syscall"
 	"time"
 
-	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
 	"github.com/spf13/cobra"
 
 	"autoheal.dev/autoheal/internal/surface/cli"
@@ -64,7 +63,7 @@ func serveMCP(ctx context.Context, addr string, stdio stdio) error {
 	if err != nil {
 		return err
 	}
-	err = server.Run(ctx, &sdk.IOTransport{Reader: io.NopCloser(stdio.in), Writer: noClose{stdio.out}})
+	err = server.Run(ctx, &mcp.Stdio{In: stdio.in, Out: stdio.out})
 	if errors.Is(err, io.EOF) || ctx.Err() != nil {
 		return nil // the agent has gone, or an interrupt
 	}
@@ -74,17 +73,12 @@ func serveMCP(ctx context.Context, addr string, stdio stdio) error {
 	return nil
 }
 
-// noClose leaves the standard output open.
-type noClose struct{ io.Writer }
-
-func (noClose) Close() error { return nil }
-
 // throwAway is a cluster of its own, in a process of its own and a directory that goes with it.
 type throwAway struct {
-	dir  string
-	addr string
-	cmd  *exec.Cmd
-	done chan error
+	addr  string
+	cmd   *exec.Cmd
+	leash io.Closer // its standard input: however this process ends, the cluster does, too
+	done  chan error
 }
 
 // Of a throw-away cluster: its nodes, and how long they may take to answer.
@@ -102,11 +96,14 @@ func startThrowAway(ctx context.Context, errOut io.Writer) (*throwAway, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start cluster: %w", err)
 	}
-	t := &throwAway{dir: dir, addr: "unix:" + filepath.Join(dir, "api.sock"), done: make(chan error, 1)}
-	t.cmd = exec.Command(self, "up", "--ephemeral", "--data", dir, "--nodes", strconv.Itoa(throwAwayNodes), "--simulate-gpus", "8:H100")
+	t := &throwAway{addr: "unix:" + filepath.Join(dir, "api.sock"), done: make(chan error, 1)}
+	t.cmd = exec.Command(self, "up", "--leash", "--ephemeral", "--data", dir, "--nodes", strconv.Itoa(throwAwayNodes), "--simulate-gpus", "8:H100")
 	t.cmd.Stdout, t.cmd.Stderr = errOut, errOut // the standard output is the protocol's
 	t.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := t.cmd.Start(); err != nil {
+	if t.leash, err = t.cmd.StdinPipe(); err == nil {
+		err = t.cmd.Start()
+	}
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("start cluster: %w", err), os.RemoveAll(dir))
 	}
 	go func() { t.done <- t.cmd.Wait() }()
@@ -146,9 +143,8 @@ func (t *throwAway) awaitReady(ctx context.Context) error {
 	}
 }
 
-// stop ends the cluster in order and removes its directory.
+// stop ends the cluster in order; it removes its directory.
 func (t *throwAway) stop() {
-	_ = t.cmd.Process.Signal(syscall.SIGINT) // one that has ended is as good
+	_ = t.leash.Close() // one that has ended is as good
 	<-t.done
-	_ = os.RemoveAll(t.dir) // temporary
 }

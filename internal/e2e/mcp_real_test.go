@@ -1,7 +1,10 @@
 package e2e
 
 import (
+	"bufio"
 	"encoding/json"
+	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"testing"
@@ -115,4 +118,62 @@ func TestRealThrowAway(t *testing.T) {
 		t.Errorf("%+v", status)
 	}
 	a.close()
+}
+
+// TestRealThrowAwayKilled: a throw-away cluster ends with its agent's process, however that ends, and leaves nothing behind.
+func TestRealThrowAwayKilled(t *testing.T) {
+	dir := t.TempDir()
+	words, held, err := os.Pipe() // every process of the cluster holds its end
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer words.Close()
+	cmd := exec.Command(binary, "mcp", "--embedded")
+	cmd.Env, cmd.Stderr = append(os.Environ(), "TMPDIR="+dir), held
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(cmd.Start(), held.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(in, `{"jsonrpc":"2.0","id":1,"method":"ping"}`+"\n"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := bufio.NewReader(out).ReadString('\n'); err != nil { // it answers once the cluster is ready
+		t.Fatal(err)
+	}
+	if left := entries(t, dir); len(left) != 1 {
+		t.Errorf("its directory is not alone: %q", left)
+	}
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait() // killed
+	if err := words.SetReadDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	if said, err := io.ReadAll(words); err != nil {
+		t.Errorf("the cluster goes on: %v: %s", err, said)
+	}
+	if left := entries(t, dir); len(left) > 0 {
+		t.Errorf("it leaves %q", left)
+	}
+}
+
+func entries(t *testing.T, dir string) []string {
+	t.Helper()
+	all, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []string
+	for _, e := range all {
+		out = append(out, e.Name())
+	}
+	return out
 }

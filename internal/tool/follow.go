@@ -67,7 +67,9 @@ const seenWithin = 2 * time.Second
 
 // seen waits until the healer sees a workload as it is to be, or until it cannot tell.
 func seen(ctx context.Context, env *Env, id autoheal.WorkloadID, as func(autoheal.WorkloadView) bool) {
-	this := func(ch autoheal.Change) bool { return ch.Subject.Kind == autoheal.RefWorkload && ch.Subject.ID == string(id) }
+	this := func(ch autoheal.Change) bool {
+		return ch.Subject.Kind == autoheal.RefWorkload && ch.Subject.ID == string(id)
+	}
 	_ = follow(ctx, env, seenWithin, this, func(ctx context.Context) (bool, error) {
 		w, err := findWorkload(ctx, env, string(id))
 		if autoheal.KindOf(err) == autoheal.ErrNotFound {
