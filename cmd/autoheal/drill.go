@@ -80,7 +80,7 @@ func runDrills(cmd *cobra.Command, io stdio, opt drill.Options, drills []drill.D
 	report, err := drill.Run(cmd.Context(), opt, drills)
 	if format == "json" {
 		err = errors.Join(err, report.WriteJSON(io.out))
-	} else {
+	} else if len(report.Drills) > 0 {
 		fmt.Fprintln(io.out)
 		err = errors.Join(err, report.WriteTable(io.out))
 	}

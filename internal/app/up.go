@@ -365,7 +365,10 @@ func (u *up) stopWorkloads(ctx context.Context) error {
 	fmt.Fprintln(u.opt.Out, "killing what still runs")
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
-	return u.driver.Shutdown(last, 0)
+	if err := u.driver.Shutdown(last, 0); err != nil {
+		return fmt.Errorf("%w; what was not stopped goes on: the next 'autoheal up' on this directory finds it and can stop it", err)
+	}
+	return nil
 }
 
 func (u *up) agentArgs(name string) []string {

@@ -47,9 +47,16 @@ func Run(ctx context.Context, opt Options, drills []Drill) (*Report, error) {
 		l.end(verdict(row))
 	}
 	if ctx.Err() != nil {
-		return rep, fmt.Errorf("drills were interrupted: %w", context.Cause(ctx))
+		return rep, &InterruptedError{Ran: len(rep.Drills), Of: len(drills)}
 	}
 	return rep, nil
+}
+
+// InterruptedError says that not all drills were run. Their clusters have ended all the same.
+type InterruptedError struct{ Ran, Of int }
+
+func (e *InterruptedError) Error() string {
+	return fmt.Sprintf("interrupted: %d of %d drills were run, and all that was started for them has ended", e.Ran, e.Of)
 }
 
 // runOne runs one drill on a cluster of its own, and always cleans up.
